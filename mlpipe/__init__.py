@@ -1,0 +1,67 @@
+"""Exact, fast, out-of-core work on ``.npy`` files, under a memory ceiling that is kept.
+
+What needs NumPy or Numba is resolved on first use, so that importing the package loads neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.errors import (
+    DeviceError,
+    InputError,
+    InputMissingError,
+    Interrupted,
+    LockedError,
+    MemoryCeilingError,
+    MlpipeError,
+    OutputError,
+    RegressionError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from mlpipe.api import pairwise_distances
+    from mlpipe.readers.npy import NpySource
+    from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DeviceError",
+    "InputError",
+    "InputMissingError",
+    "Interrupted",
+    "LockedError",
+    "MemoryCeilingError",
+    "MlpipeError",
+    "NpySource",
+    "OutputError",
+    "RegressionError",
+    "UsageError",
+    "__version__",
+    "open",
+    "pairwise_distances",
+]
+
+_LAZY = {
+    "NpySource": ("mlpipe.readers.npy", "NpySource"),
+    "open": ("mlpipe.readers.npy", "NpySource"),
+    "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the home of a public name when it is first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name all that can be had, loaded or not."""
+    return sorted(__all__)

@@ -1,0 +1,213 @@
+"""What every command that runs a chain does: plan it, show the plan or run it, and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from mlpipe.cli.session import Session
+from mlpipe.cli.text import aligned, best_effort
+from mlpipe.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from mlpipe.engine.budget import Plan
+    from mlpipe.measure.record import ArrayFacts, Record
+    from mlpipe.pipeline import Pipeline
+    from mlpipe.readers.files import Fingerprint
+    from mlpipe.writers.atomic import AtomicFile
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The flags that every command of this kind has.
+
+    Parameters
+    ----------
+    command : list of str
+        What the record calls the run.
+    memory, threads : int or None
+        Ceiling and number of threads; None for the defaults.
+    progress : str
+        As `--progress`.
+    report : Path or None
+        Where the record goes.
+    dry_run, as_json, force : bool
+        As the flags.
+    inputs : list of ArrayFacts
+        What the record says of them.
+    output : str or None
+        Where the output goes; ``-`` for stdout.
+    kept : list of Fingerprint
+        Files that the report must not replace.
+    """
+
+    command: list[str]
+    memory: int | None = None
+    threads: int | None = None
+    progress: Literal["auto", "bar", "log", "none"] = "auto"
+    report: Path | None = None
+    dry_run: bool = False
+    as_json: bool = False
+    force: bool = False
+    inputs: list[ArrayFacts] = field(default_factory=list)
+    output: str | None = None
+    kept: list[Fingerprint] = field(default_factory=list)
+
+
+def carry_out(
+    pipeline: Pipeline, request: Request, session: Session, result: Callable[[], dict[str, Any] | None]
+) -> Record | None:
+    """Plan and run a pipeline, with progress, the table afterwards, and the report.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        What to run.
+    request : Request
+        How.
+    session : Session
+        Whether to be quiet.
+    result : callable
+        What the record keeps as the result, asked for after the run.
+
+    Returns
+    -------
+    Record or None
+        What was measured; None after `--dry-run`, which prints the plan instead.
+    """
+    from mlpipe.engine.budget import plan as make_plan
+    from mlpipe.measure.host import processors
+    from mlpipe.measure.memory import default_ceiling, keep_heap_trimmed
+
+    keep_heap_trimmed()
+    _check_report(request)
+    plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors())
+    if request.dry_run:
+        _show_plan(plan, request.as_json)
+        return None
+    record = _new_record(plan, request)
+    with _measured(record, request, session) as (meter, advance):
+        from mlpipe.engine.local import run
+
+        run(plan, meter, advance)
+        record.result = result()
+    return record
+
+
+def _new_record(plan: Plan, request: Request) -> Record:
+    from mlpipe.measure.record import Record
+
+    record = Record(request.command, threads=plan.threads, memory_ceiling=plan.ceiling, inputs=request.inputs)
+    record.plan = plan.describe()
+    if request.output is not None:
+        spec = plan.output
+        shape = [int(spec.rows or 0), *spec.row_shape]
+        record.output = {
+            "path": request.output, "bytes": int(spec.nbytes or 0), "shape": shape, "dtype": spec.dtype.name,
+        }  # fmt: skip
+    return record
+
+
+@contextmanager
+def _measured(record: Record, request: Request, session: Session) -> Iterator[tuple[Any, Callable[[float], None]]]:
+    """Meter, memory sampler and progress round a run; table and report after it, however it ended."""
+    from mlpipe.measure.memory import MemorySampler
+    from mlpipe.measure.meter import Meter
+    from mlpipe.report.progress import make_progress
+
+    total = int(record.plan["bytes_written"] or 0)
+    mode = "none" if session.quiet else request.progress
+    meter, memory = Meter(), MemorySampler()
+    status: Literal["done", "failed", "interrupted"] = "failed"
+    try:
+        with memory, make_progress(mode, total, label=request.command[0]) as progress:
+            yield meter, _whole_bytes(progress.advance, total)
+        status = "done"
+    except Interrupted:
+        status = "interrupted"
+        raise
+    finally:
+        record.finish(meter, memory, status)
+        if request.report is not None:
+            _write_report(record, request, request.report)
+    if not session.quiet:
+        _show_table(record)
+
+
+def _whole_bytes(advance: Callable[[int], None], total: int) -> Callable[[float], None]:
+    """Tell shares of the output as bytes, with nothing lost to rounding."""
+    share, told = 0.0, 0
+
+    def add(more: float) -> None:
+        nonlocal share, told
+        share += more
+        now = round(share * total)
+        advance(now - told)
+        told = now
+
+    return add
+
+
+def _show_table(record: Record) -> None:
+    from mlpipe.report.table import stage_table
+
+    with best_effort():
+        if sys.stderr.isatty():
+            from mlpipe.report.console import ReportConsole
+
+            ReportConsole(stderr=True).print(stage_table(record, terminal=True))
+        else:
+            typer.echo(stage_table(record, terminal=False), err=True, nl=False)
+
+
+def _check_report(request: Request) -> None:
+    if request.report is None:
+        return
+    if request.output not in (None, "-") and os.path.realpath(request.report) == os.path.realpath(request.output):
+        raise UsageError(f"--report and --output both name {request.report}; give them different files")
+    _report_file(request, request.report, None).check()
+
+
+def _write_report(record: Record, request: Request, path: Path) -> None:
+    content = record.to_json().encode()
+    with _report_file(request, path, len(content)) as file:
+        file.pwrite(content, 0)
+
+
+def _report_file(request: Request, path: Path, size: int | None) -> AtomicFile:
+    from mlpipe.writers.atomic import AtomicFile
+
+    return AtomicFile(path, size=size, force=request.force, inputs=request.kept)
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    from mlpipe.measure.sizes import format_size
+
+    facts = plan.describe()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    rows = [
+        ("memory ceiling", format_size(plan.ceiling)),
+        ("  interpreter and kernels", format_size(plan.base)),
+        ("  held", format_size(facts["bytes_held"])),
+        ("threads", str(plan.threads)),
+    ]
+    for stage in facts["stages"]:
+        rows.append(("stage", str(stage["stage"])))
+        for name, value in stage.items():
+            if name == "bytes_held":
+                rows.extend((f"  {what}", format_size(size)) for what, size in value.items())
+            elif name != "stage":
+                shown = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+                rows.append((f"  {name.replace('_', ' ')}", shown))
+    rows.append(("written", format_size(plan.output.nbytes or 0) if plan.pipeline.sink.stored else "nothing"))
+    typer.echo(aligned(rows))

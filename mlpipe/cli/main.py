@@ -1,0 +1,203 @@
+"""The command line: a table of commands, and the one place that turns an error into an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from mlpipe import __version__
+from mlpipe.cli.session import Session, session_of
+from mlpipe.cli.signals import interruptible
+from mlpipe.cli.text import complain
+from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputError, UsageError
+
+# A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
+COMMANDS = {
+    "distances": "Distances between all rows of one or two files.",
+    "info": "Shape, dtype, order and size from the header alone.",
+    "doctor": "What this machine offers and mlpipe will use.",
+    "warmup": "Compile and cache the kernels ahead of time.",
+}
+
+_STREAM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
+
+def load(name: str) -> Any:
+    """Import one command and let Typer read its annotated function."""
+    attribute = name.replace("-", "_")
+    module = importlib.import_module(f"mlpipe.cli.{attribute}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(getattr(module, attribute))
+    return get_command(single)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are summaries until one of them is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Put the real command in the place of its summary."""
+        name, summary, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else summary, rest
+
+
+# Plain help: Rich would double the time of `mlpipe --help`.
+app = typer.Typer(
+    cls=LazyGroup,
+    name="mlpipe",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
+
+
+def _summary() -> None:
+    """Stand for a command in the list."""
+
+
+for _name, _help in COMMANDS.items():
+    app.command(_name, help=_help)(_summary)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mlpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_command(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also say what was decided, and why.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MLPIPE_DEBUG", help="Show a traceback with an error.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exact, fast, out-of-core work on .npy files, under a memory ceiling that is kept."""
+    if quiet and verbose:
+        raise UsageError("-q and -v contradict each other; give one of them")
+    session = session_of(context)
+    session.quiet, session.verbose, session.debug = quiet, verbose, debug
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(UsageError.exit_code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows ``mlpipe``; by default what the process was started with.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or that of the error which ended the run.
+
+    Examples
+    --------
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    mlpipe ...
+    0
+    """
+    _prepare_streams()
+    _limit_blas()
+    session = Session()
+    with interruptible(), warnings.catch_warnings():
+        try:
+            _run(sys.argv[1:] if arguments is None else list(arguments), session)
+            sys.stdout.flush()
+        except typer.Exit as done:
+            return done.exit_code
+        except Exception as error:  # noqa: BLE001 - the one place where every error ends
+            return _report(error, session)
+        except Interrupted as error:
+            return _report(error, session)
+    return 0
+
+
+def _run(arguments: list[str], session: Session) -> None:
+    """Parse and carry out one command; errors come out as they were raised."""
+    command = get_command(app)
+    if "_MLPIPE_COMPLETE" in os.environ:
+        command.main(prog_name="mlpipe")
+    # Not `command.main`: it would turn every signal into exit 130 and a closed pipe into exit 1.
+    with command.make_context("mlpipe", arguments, obj=session) as context:
+        command.invoke(context)
+
+
+def _report(error: BaseException, session: Session) -> int:
+    """Say in one line what went wrong; return the exit code."""
+    if session.debug:
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        _discard_stdout()
+        return OutputError.exit_code
+    code, message = _explain(error)
+    complain(message)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and message of an error."""
+    if isinstance(error, MlpipeError | Interrupted):
+        return error.exit_code, str(error)
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "mlpipe"
+        return UsageError.exit_code, f"{error.format_message()} (see '{path} --help')"
+    # Python has no class of its own for a thread that got no memory for its stack.
+    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        reason = "the system gave no more memory; free some, or plan for less with --memory"
+        return MemoryCeilingError.exit_code, reason
+    if isinstance(error, OSError) and error.filename is None and error.errno in _STREAM_FAILURES:
+        _discard_stdout()
+        return OutputError.exit_code, f"standard output: {error.strerror}"
+    what = f"{type(error).__name__}: {error}"
+    return MlpipeError.exit_code, f"a bug in mlpipe: {what}; repeat with 'mlpipe --debug' and report it"
+
+
+def _discard_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: stdout has failed already."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _limit_blas() -> None:
+    """Keep NumPy's linear algebra to one thread: with more, a matrix is inverted to other last digits.
+
+    Has to come before NumPy is imported. It also starts sooner, and reserves 72 MiB less address space.
+    """
+    for library in ("OPENBLAS", "MKL", "BLIS"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams safe to use, whatever this process was started with."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Lest an output become stream 1 or 2. Only reading it, so that what is said to nobody fails.
+            os.open(os.devnull, os.O_WRONLY if descriptor == 0 else os.O_RDONLY)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not fit its encoding

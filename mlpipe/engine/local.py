@@ -1,0 +1,226 @@
+"""Carry out a plan with threads: readers ahead of the thread that computes, a writer behind it.
+
+The thread that calls `run` computes, so that signals, which Python delivers to the main thread, are seen
+between two kernel calls. What is in flight is bounded by pools of buffers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import numpy as np
+
+from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
+from mlpipe.engine.budget import Plan
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Sink, Source, Spec
+from mlpipe.measure.meter import NULL_METER, Lane, Meter
+from mlpipe.workers import Workers
+
+GRACE = 2.0
+"""Seconds a thread gets to end once the run is over: it may be writing to a pipe that nobody reads any more."""
+
+
+def _nothing(_share: float) -> None:
+    """No progress is shown."""
+
+
+def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] = _nothing) -> None:
+    """Carry out a plan. On an error or a signal the output is discarded and every thread ended.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `mlpipe.engine.budget.plan`.
+    meter : Meter
+        What measures it.
+    advance : callable
+        Told, from the writer's thread, which share of the output was completed.
+    """
+    pipeline = plan.pipeline
+    sources = {"read": pipeline.source}
+    for stage in pipeline.stages:
+        sources.update(stage.side_sources)
+    with Workers(plan.threads) as workers:
+        local = LocalRun(workers, meter, sources, " → ".join(stage.name for stage in pipeline.stages))
+        with local.lane:
+            try:
+                writer = _Writer(local, pipeline.sink, plan.output, advance, list(sources.values()))
+                for block in _chain(plan, local):
+                    writer.put(block)
+                writer.finish()
+            except Closed:
+                raise local.error or RuntimeError("a channel was closed before the run was over") from None
+            finally:
+                local.close()
+
+
+def _chain(plan: Plan, local: LocalRun) -> Blocks:
+    """What comes out of the last stage."""
+    source, stages = plan.pipeline.source, plan.pipeline.stages
+    first = plan.held[0]
+    rows = int(source.spec.rows or 0)
+    ranges = ((start, min(start + first.block_rows, rows)) for start in range(0, rows, first.block_rows))
+    blocks = local.read(source, ranges, first.dtype, "read")
+    for stage, held in zip(stages, plan.held, strict=True):
+        blocks = stage.apply(blocks, held, local)
+    return blocks
+
+
+class LocalRun:
+    """One run: its workers, its threads, and every channel and pool that somebody may wait at."""
+
+    def __init__(self, workers: Workers, meter: Meter, readers: Iterable[str], stages: str) -> None:
+        self.workers = workers
+        self._read_lanes = {name: meter.lane(name) for name in readers}
+        self.lane = meter.lane(stages)
+        self.write_lane = meter.lane("write")
+        self.over = threading.Event()
+        self.error: BaseException | None = None
+        self._waited: list[Channel[Block] | Pool] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def pool(self, count: int, make: Callable[[], Array]) -> Pool:
+        """A pool of buffers that lasts as long as the run."""
+        pool = Pool(count, make)
+        self._add(pool)
+        return pool
+
+    def channel(self) -> Channel[Block]:
+        """A channel that lasts as long as the run."""
+        channel: Channel[Block] = Channel()
+        self._add(channel)
+        return channel
+
+    def _add(self, waited: Channel[Block] | Pool) -> None:
+        with self._lock:
+            self._waited.append(waited)
+        if self.over.is_set():
+            waited.close()
+
+    def thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        """Start a thread that ends with the run."""
+        thread = threading.Thread(target=target, name=f"mlpipe-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with an error that came up in another thread than the one that computes."""
+        self.error = self.error or error
+        self.stop()
+
+    def stop(self) -> None:
+        """Wake everybody who waits, so that all threads end."""
+        self.over.set()
+        with self._lock:
+            waited = list(self._waited)
+        for one in waited:
+            one.close()
+
+    def close(self) -> None:
+        """End all threads, but for one that is stuck in the system: that ends with the process."""
+        self.stop()
+        for thread in self._threads:
+            with contextlib.suppress(RuntimeError):  # a signal came before it was started
+                thread.join(GRACE)
+
+    def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
+        """Blocks of the row ranges, none longer than the first, read ahead by a thread of their own."""
+        return _Reader(self, source, iter(ranges), dtype, self._read_lanes[name]).blocks()
+
+
+class _Reader:
+    """A thread that reads row ranges into buffers that go round."""
+
+    def __init__(
+        self, run: LocalRun, source: Source, ranges: Iterator[tuple[int, int]], dtype: np.dtype[np.generic], lane: Lane
+    ) -> None:
+        self._run, self._source, self._ranges, self._dtype, self._lane = run, source, ranges, dtype, lane
+        self._channel = run.channel()
+        run.thread(self._read, lane.name)
+
+    def blocks(self) -> Blocks:
+        while (block := self._channel.take(self._run.lane, "wait_in")) is not None:
+            yield block
+
+    def _read(self) -> None:
+        with self._lane as lane:
+            try:
+                self._all(lane)
+                self._channel.finish()
+                with lane.state("wait_out"):  # the lane lasts as long as the run, so that its states add up to it
+                    self._run.over.wait()
+            except Closed:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised again where the blocks are used
+                self._channel.finish(error)
+
+    def _all(self, lane: Lane) -> None:
+        pool = None
+        for start, stop in self._ranges:
+            if pool is None:
+                shape = (stop - start, *self._source.spec.row_shape)
+                pool = self._run.pool(BLOCKS_AHEAD, partial(aligned_empty, shape, self._dtype))
+            self._one(lane, pool, start, stop)
+
+    def _one(self, lane: Lane, pool: Pool, start: int, stop: int) -> None:
+        buffer = pool.take(lane)
+        data = buffer[: stop - start]
+        self._source.read_rows(start, data)
+        lane.count(rows=len(data), nbytes=len(data) * self._source.spec.row_bytes)
+        self._channel.put(Block(start, data, release=lambda: pool.give(buffer)))
+
+
+class _Writer:
+    """A thread in which the sink lives: opened, written to, and committed or discarded."""
+
+    def __init__(
+        self, run: LocalRun, sink: Sink, spec: Spec, advance: Callable[[float], None], sources: list[Source]
+    ) -> None:
+        self._run, self._sink, self._spec, self._advance, self._sources = run, sink, spec, advance, sources
+        self._lane = run.write_lane
+        self._channel = run.channel()
+        self._done = threading.Event()
+        run.thread(self._live, "write")
+
+    def put(self, block: Block) -> None:
+        """Hand over a block."""
+        self._channel.put(block)
+
+    def finish(self) -> None:
+        """Wait until all is written and committed."""
+        self._channel.finish()
+        with self._run.lane.state("wait_out"):
+            # Not `join`: interrupted by a signal, it takes the thread for ended (before Python 3.13).
+            while not self._done.wait(WAKE):
+                pass
+        if self._run.error is not None:
+            raise self._run.error
+
+    def _live(self) -> None:
+        with self._lane as lane:
+            try:
+                with lane.state("compile"):
+                    self._sink.compile(self._spec)
+                with self._sink.open(self._spec) as writing:
+                    rows = -1
+                    while (block := self._channel.take(lane, "wait_in")) is not None:
+                        writing.write(block)
+                        new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
+                        rows = block.start if new else rows
+                        lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
+                        self._advance(block.share)
+                        block.release()
+                    writing.sync()
+                    for source in self._sources:
+                        source.check_unchanged()
+                    if self._run.over.is_set():  # a signal came meanwhile
+                        raise Closed
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that computes
+                self._run.fail(error)
+            finally:
+                self._done.set()

@@ -1,0 +1,1 @@
+"""Compiled loops: arrays in, results into arrays given; no input, output or validation."""

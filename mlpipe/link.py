@@ -1,0 +1,238 @@
+"""What flows through a chain, and what each kind of link must offer.
+
+A chain is one source, any number of stages, one sink. Blocks of rows flow one way, each with the
+position it belongs to, so that a sink may be filled out of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mlpipe.buffers import Array as Array
+
+if TYPE_CHECKING:
+    from mlpipe.buffers import Pool
+    from mlpipe.measure.meter import Lane
+    from mlpipe.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Rows of one shape and dtype: what a link takes in or hands on.
+
+    Parameters
+    ----------
+    rows : int or None
+        Number of rows; None when it is not known ahead (a pipe).
+    row_shape : tuple of int
+        Shape of one row; ``()`` when a row is one value.
+    dtype : numpy.dtype
+        Type of the elements.
+
+    Examples
+    --------
+    >>> Spec(10, (4,), np.dtype("f4")).nbytes
+    160
+    """
+
+    rows: int | None
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        size = int(self.dtype.itemsize)
+        for length in self.row_shape:
+            size *= length
+        return size
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of all rows, or None when their number is not known."""
+        return None if self.rows is None else self.rows * self.row_bytes
+
+
+def _keep() -> None:
+    """Do nothing: the block owns its memory."""
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows (or a tile of them) on their way through a chain.
+
+    Parameters
+    ----------
+    start : int
+        Position of the first row.
+    data : ndarray, shape (rows, ...)
+        The values. The memory may be reused once `release` was called.
+    column : int
+        Position of the first column, for a tile of a wider output.
+    release : callable
+        Called once by the last user of `data`: gives the buffer back.
+    share : float
+        Which part of the run's output it completes, for progress; all blocks together make 1.
+    """
+
+    start: int
+    data: Array
+    column: int = 0
+    release: Callable[[], None] = _keep
+    share: float = 0.0
+
+
+class Source(Protocol):
+    """Something that yields rows. Open from construction to `close`; a context manager."""
+
+    @property
+    def spec(self) -> Spec:
+        """The rows this source holds."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, usually the path as the user gave it."""
+
+    def read_rows(self, start: int, out: Array) -> None:
+        """Fill `out` (C-contiguous, any supported dtype) with rows `start` … `start+len(out)`."""
+
+    def check_unchanged(self) -> None:
+        """Raise InputError when the input changed since it was opened."""
+
+    def close(self) -> None:
+        """Give back what was opened; harmless when repeated."""
+
+
+class Sink(Protocol):
+    """Where the last blocks go."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether blocks must come in order and hold whole rows (a pipe)."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the rows are kept, as opposed to summarised."""
+
+    def check(self, spec: Spec) -> None:
+        """Raise OutputError for what can be known to fail, before any work is done."""
+
+    def offset(self, spec: Spec) -> int:
+        """Position in its file of the first element; rows that lie alike in memory pages are written without a copy."""
+
+    def compile(self, spec: Spec) -> None:
+        """Compile or load the kernels it uses, if any."""
+
+    def open(self, spec: Spec) -> AbstractContextManager[Writing]:
+        """Start writing `spec`. Leaving the context normally commits; an exception discards."""
+
+
+class Writing(Protocol):
+    """An output being written."""
+
+    def write(self, block: Block) -> None:
+        """Store one block at its position. The caller releases the block."""
+
+    def sync(self) -> None:
+        """Bring to disk what was stored; it takes long, and does not commit yet."""
+
+
+Blocks = Iterator[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a stage may plan with.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes for everything the stage holds, input and output blocks in flight included.
+    threads : int
+        Threads that compute.
+    sequential : bool
+        Whether the sink wants whole rows in order.
+    stored : bool
+        Whether the output is kept, as opposed to summarised.
+    offset : int
+        Position in the sink's file of the first element.
+    """
+
+    nbytes: int
+    threads: int
+    sequential: bool = False
+    stored: bool = True
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a stage holds, and the blocks it wants to be fed: the result of planning it.
+
+    Parameters
+    ----------
+    block_rows : int
+        Rows of a block coming in.
+    dtype : numpy.dtype
+        In which the source is to deliver them.
+    nbytes : dict of str to int
+        Bytes by what they are held for.
+    facts : dict
+        What else the plan shows: tiles, passes over a side source.
+    layout : object
+        What the stage itself needs to carry the plan out.
+    """
+
+    block_rows: int
+    dtype: np.dtype[Any]
+    nbytes: dict[str, int]
+    facts: dict[str, Any]
+    layout: Any
+
+
+class Stage(Protocol):
+    """A link that turns blocks into other blocks."""
+
+    @property
+    def name(self) -> str:
+        """Its verb."""
+
+    @property
+    def side_sources(self) -> Mapping[str, Source]:
+        """What it reads besides the blocks that come in, by the name of the link that reads it."""
+
+    def plan(self, spec: Spec) -> Spec:
+        """Say what comes out for what comes in; raise for what cannot work."""
+
+    def hold(self, spec: Spec, room: Room) -> Held:
+        """Choose block sizes that fit the room; raise MemoryCeilingError with `needs` when none do."""
+
+    def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
+        """Carry it out, in the thread that computes."""
+
+
+class Run(Protocol):
+    """What the engine offers a stage while it runs."""
+
+    @property
+    def workers(self) -> Workers:
+        """Threads that compute."""
+
+    @property
+    def lane(self) -> Lane:
+        """Clock of the thread that computes."""
+
+    def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[Any], name: str) -> Blocks:
+        """Blocks of the row ranges, read ahead by a thread of their own; `name` as in `side_sources`."""
+
+    def pool(self, count: int, make: Callable[[], Array]) -> Pool:
+        """A pool of buffers that lasts as long as the run."""
+
+
+BLOCKS_AHEAD = 2
+"""Input blocks in flight: one in use, one being read."""

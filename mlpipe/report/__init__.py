@@ -1,0 +1,1 @@
+"""Records, rendered: tables and progress. Nothing here measures."""

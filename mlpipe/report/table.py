@@ -1,0 +1,196 @@
+"""The table after a run: where the time and the memory went.
+
+A dash stands for what was not measured, or for a link that has no such state; a zero was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, overload
+
+from mlpipe.measure.record import Record, StageFacts
+from mlpipe.measure.sizes import format_count, format_duration, format_size
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+ABSENT = "-"
+RATES = ("rates", "per second of self")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column: its heading, what a cell says, and when a narrow terminal goes without it (0: never)."""
+
+    heading: str
+    cell: Callable[[StageFacts], str]
+    leaves: int
+
+
+def _seconds(value: float | None) -> str:
+    return ABSENT if value is None else format_duration(value)
+
+
+def _count(value: int | None) -> str:
+    return ABSENT if value is None else format_count(value)
+
+
+def _size(value: int | None) -> str:
+    return ABSENT if value is None else format_size(value)
+
+
+def _rate(amount: int | None, seconds: float | None, write: Callable[[float], str]) -> str:
+    return ABSENT if amount is None or not seconds else write(amount / seconds)
+
+
+COLUMNS = (
+    _Column("stage", lambda stage: stage["name"], 0),
+    _Column("self", lambda stage: _seconds(stage["self_s"]), 0),
+    _Column("wait in", lambda stage: _seconds(stage["wait_in_s"]), 8),
+    _Column("wait out", lambda stage: _seconds(stage["wait_out_s"]), 7),
+    _Column("compile", lambda stage: _seconds(stage["compile_s"]), 6),
+    _Column("cpu", lambda stage: _seconds(stage["cpu_s"]), 1),
+    _Column("rows", lambda stage: _count(stage["rows"]), 3),
+    _Column("bytes", lambda stage: _size(stage["bytes"]), 5),
+    _Column("rows/s", lambda stage: _rate(stage["rows"], stage["self_s"], format_count), 2),
+    _Column("bytes/s", lambda stage: _rate(stage["bytes"], stage["self_s"], format_size), 4),
+)
+
+
+@overload
+def stage_table(record: Record, terminal: Literal[False]) -> str: ...
+@overload
+def stage_table(record: Record, terminal: bool) -> RenderableType: ...
+def stage_table(record: Record, terminal: bool) -> RenderableType:
+    """Render what a finished record measured.
+
+    Parameters
+    ----------
+    record : Record
+        A finished run.
+    terminal : bool
+        Whether the reader is a person at a terminal: then the table has colours and gives up columns
+        (CPU time first) where it would not fit.
+
+    Returns
+    -------
+    str or rich renderable
+        Aligned plain text with every column, ending in a newline; or something for a Rich console.
+
+    Examples
+    --------
+    >>> stage = dict(name="read", self_s=0.5, wait_in_s=None, wait_out_s=1.0, compile_s=None, cpu_s=0.25,
+    ...              rows=1000, bytes=2**20, batches=4)
+    >>> print(stage_table(Record([], wall_s=1.5, stages=[stage], accounted=0.9996), terminal=False))
+    stage    self  wait in  wait out  compile     cpu   rows     bytes  rows/s   bytes/s
+    read   500 ms        -    1.00 s        -  250 ms  1,000  1.00 MiB   2,000  2.00 MiB
+    rates   per second of self
+    time    1.50 s, 99.9 % accounted for
+    """
+    if terminal:
+        return _Terminal(record)
+    lines = [*_text_rows(record), *(f"{name:<8}{text}" for name, text in process_lines(record))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def process_lines(record: Record) -> list[tuple[str, str]]:
+    """What stands below the table: headings, each with a sentence on the whole process.
+
+    Memory is, in this order: the peak of anonymous memory of the process and its children, and its ceiling; the peak
+    of resident memory; the mapped files resident at the end.
+
+    Examples
+    --------
+    >>> process_lines(Record([], wall_s=2.0))
+    [('time', '2.00 s')]
+    """
+    lines = [RATES] if record.stages else []
+    lines += [("time", text) for text in [_time(record)] if text]
+    lines += [("memory", text) for text in [_memory(record)] if text]
+    return lines
+
+
+def _time(record: Record) -> str:
+    """Say how long it took, on how many processors, and how much of that the table explains."""
+    if record.wall_s is None:
+        return ""
+    parts = [format_duration(record.wall_s)]
+    cpu = record.process["cpu_s"] if record.process else None
+    if cpu is not None and record.wall_s > 0:
+        parts.append(f"cpu {format_duration(cpu)} ({cpu / record.wall_s:.2f} processors)")
+    if record.accounted is not None:
+        share = int(record.accounted * 1000) / 10  # never rounded up to 100
+        parts.append(f"{share} % accounted for")
+    return ", ".join(parts)
+
+
+def _memory(record: Record) -> str:
+    """Say what the process held at most, against its ceiling, and why a figure is missing."""
+    process = record.process
+    if process is None:
+        return ""
+    parts = []
+    peak, ceiling = process["anonymous_peak"], record.memory_ceiling
+    if peak is None:
+        parts.append(f"anonymous not measured ({process['note'] or 'no reason known'})")
+    elif ceiling:
+        parts.append(f"anonymous peak {format_size(peak)} of {format_size(ceiling)}")
+    else:
+        parts.append(f"anonymous peak {format_size(peak)}")
+    if process["rss_peak"] is not None:
+        parts.append(f"resident peak {format_size(process['rss_peak'])}")
+    if process["file_backed"] is not None:
+        parts.append(f"files {format_size(process['file_backed'])}")
+    return ", ".join(parts)
+
+
+def _text_rows(record: Record) -> list[str]:
+    """Align the table as plain text: names to the left, figures to the right."""
+    if not record.stages:
+        return []
+    columns = [[column.heading, *map(column.cell, record.stages)] for column in COLUMNS]
+    widths = [max(map(len, cells)) for cells in columns]
+    lines = []
+    for name, *figures in zip(*columns, strict=True):
+        aligned = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
+    return lines
+
+
+class _Terminal:
+    """The table for a Rich console, with as many columns as its width holds."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.table import Table
+        from rich.text import Text
+
+        stages = self.record.stages
+        if stages:
+            columns, gap = _fitting(stages, options.max_width)
+            table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")
+            for column in columns:
+                table.add_column(column.heading, justify="left" if column is COLUMNS[0] else "right", no_wrap=True)
+            busiest = max(stages, key=lambda stage: stage["self_s"] or 0.0)
+            for stage in stages:
+                cells = (Text(column.cell(stage)) for column in columns)
+                table.add_row(*cells, style="yellow" if stage is busiest else "")
+            yield table
+        for name, text in process_lines(self.record):
+            yield Text.assemble((f"{name:<8}", "bold"), text)
+
+
+def _fitting(stages: Sequence[StageFacts], width: int) -> tuple[list[_Column], int]:
+    """Choose the columns and the gap between them: a narrow gap is tried before a column is left out."""
+    widths = {column: max(map(len, [column.heading, *map(column.cell, stages)])) for column in COLUMNS}
+    kept = list(COLUMNS)
+    for leaving in sorted(COLUMNS, key=lambda column: column.leaves):
+        gap = next((gap for gap in (2, 1) if sum(widths[column] + gap for column in kept) - gap <= width), None)
+        if gap is not None:
+            return kept, gap
+        if leaving.leaves:
+            kept.remove(leaving)
+    return kept, 1

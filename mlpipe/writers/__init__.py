@@ -1,0 +1,1 @@
+"""Sinks: one kind of output a file, and the only code that creates and renames files."""

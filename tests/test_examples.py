@@ -1,0 +1,97 @@
+"""Every example and every command in the README is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = "".join(body for kind, body in BLOCKS if kind == "sh" and body.startswith("mlpipe "))
+PYTHON = [body for kind, body in BLOCKS if kind == "python"]
+OUTPUTS = [body for kind, body in BLOCKS if kind == ""]
+
+
+def call(command: list[str | Path], directory: Path) -> str:
+    """Run a command that finds this interpreter, and the mlpipe beside it, first; return what it prints."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_distances(out: str, directory: Path) -> None:
+    whole, condensed = (np.load(directory / f"digits-{name}.npy") for name in ("distances", "condensed"))
+    digits = np.load(ROOT / "examples/data/digits.npy").astype(float)
+    np.testing.assert_allclose(whole[17], np.linalg.norm(digits - digits[17], axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(whole, whole.T)
+    np.testing.assert_array_equal(condensed, whole[np.triu_indices(len(whole), 1)])
+    assert out.count(" yes\n") == 2
+    assert (directory / "report.json").exists()
+
+
+def check_closest_pair(out: str, directory: Path) -> None:
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["euclidean", "chebyshev", "canberra"]
+    for line in lines:
+        one, other = re.findall(r"a (\d)", line)
+        assert one == other
+
+
+def check_two_files(out: str, directory: Path) -> None:
+    share = re.fullmatch(r"the nearest known digit is the same digit for ([\d.]+)% of 297\n", out)
+    assert share is not None
+    assert float(share[1]) > 90
+
+
+def check_unattended(out: str, directory: Path) -> None:
+    assert out.endswith("done\n")
+    assert np.load(directory / "distances.npy").max() == 16
+
+
+CHECKS: dict[str, Callable[[str, Path], None]] = {
+    "closest_pair.sh": check_closest_pair,
+    "distances.sh": check_distances,
+    "two_files.sh": check_two_files,
+    "unattended.sh": check_unattended,
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_example(name: str, tmp_path: Path) -> None:
+    script = ROOT / "examples" / name
+    CHECKS[name](call([script, tmp_path], tmp_path), tmp_path)
+
+
+def test_every_example_is_checked() -> None:
+    assert sorted(path.name for path in (ROOT / "examples").glob("*.sh")) == sorted(CHECKS)
+
+
+def test_readme_commands_in_a_row_print_what_it_shows(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    printed = call(["bash", "-euo", "pipefail", "-c", COMMANDS], tmp_path)
+    assert OUTPUTS
+    for shown in OUTPUTS:
+        assert shown in printed
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_readme_python(number: int) -> None:
+    assert call([sys.executable, "-c", PYTHON[number]], ROOT)
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/data/README.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
