@@ -276,10 +276,11 @@ def test_the_default_ceiling_knows_the_limit_on_data() -> None:
 
 def test_memory_that_the_system_refuses_is_one_line() -> None:
     save("X.npy", 3000, 40)
-    codes = set()
-    for room in (150, 240):
+    # How much is too little depends on the machine: down until it is refused.
+    for room in range(300, 60, -20):
         ended = watched("X.npy", "-o", "D.npy", "--force", "--memory", "2GiB", preexec_fn=data_limit(room * MIB))
-        assert (ended.code, ended.err) == (0, "") or (ended.code, ended.err.count("\n")) == (7, 1)
         assert ended.out == ""
-        codes.add(ended.code)
-    assert 7 in codes
+        if ended.code:
+            break
+        assert ended.err == ""
+    assert (ended.code, ended.err.count("\n")) == (7, 1)
