@@ -67,6 +67,10 @@ class Metric:
     double: bool = False
 
 
+ONE = 2
+"""Where the constants hold a 1 that the compiler cannot see."""
+
+
 def _larger(v: Emit, a: Value, b: Value) -> Value:
     """The larger; NaN in `b` is passed over."""
     return v.select(v.test(">", b, a), b, a)
@@ -74,6 +78,14 @@ def _larger(v: Emit, a: Value, b: Value) -> Value:
 
 def _sqrt(v: Emit, sums: Sums, _given: Given) -> Value:
     return v.sqrt(sums[0])
+
+
+def _apart(v: Emit, x: Sums, y: Sums, given: Given) -> Value:
+    """x · 1 − y, which is x − y to the bit: where adders are units of their own (Zen 4), sums have them to themselves.
+
+    cityblock does 27.5 instead of 23.8 · 10⁹ features a second there; elsewhere it makes no difference.
+    """
+    return v.fma(x[0], given.constant(ONE), v.neg(y[0]))
 
 
 def _square(v: Emit, sums: Sums, x: Sums, y: Sums, _given: Given) -> Sums:
@@ -97,16 +109,16 @@ def _weighted_projected(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> 
     return [v.fma(v.mul(d, d), given.weight, sums[0])]
 
 
-def _absolute(v: Emit, sums: Sums, x: Sums, y: Sums, _given: Given) -> Sums:
-    return [v.add(sums[0], v.abs(v.sub(x[0], y[0])))]
+def _absolute(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:
+    return [v.add(sums[0], v.abs(_apart(v, x, y, given)))]
 
 
 def _weighted_absolute(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:
     return [v.fma(v.abs(v.sub(x[0], y[0])), given.weight, sums[0])]
 
 
-def _largest(v: Emit, sums: Sums, x: Sums, y: Sums, _given: Given) -> Sums:
-    return [_larger(v, sums[0], v.abs(v.sub(x[0], y[0])))]
+def _largest(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:
+    return [_larger(v, sums[0], v.abs(_apart(v, x, y, given)))]
 
 
 def _weighted_largest(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:
@@ -142,8 +154,8 @@ def _weighted_canberra(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> S
     return [v.fma(_share(v, x, y), given.weight, sums[0])]
 
 
-def _braycurtis(v: Emit, sums: Sums, x: Sums, y: Sums, _given: Given) -> Sums:
-    return [v.add(sums[0], v.abs(v.sub(x[0], y[0]))), v.add(sums[1], v.abs(v.add(x[0], y[0])))]
+def _braycurtis(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:
+    return [v.add(sums[0], v.abs(_apart(v, x, y, given))), v.add(sums[1], v.abs(v.add(x[0], y[0])))]
 
 
 def _weighted_braycurtis(v: Emit, sums: Sums, x: Sums, y: Sums, given: Given) -> Sums:

@@ -1,6 +1,6 @@
 """The micro-kernel: distances of a few rows of X to one panel of Y, held in registers.
 
-A panel is `VECTORS` vectors wide: that many rows of Y, transposed, so that one load brings the same
+A panel is a few vectors wide: that many rows of Y, transposed, so that one load brings the same
 feature of neighbouring rows. A strip is a few rows of X. Strip × panel sums live in registers while the
 features go by; every metric in `metrics.py` is this one loop with its own `step`.
 
@@ -12,7 +12,7 @@ float64. The order of all this depends on the number of features alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -20,11 +20,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
+from mlpipe.kernels.intrinsics import Arguments, signature_of
 from mlpipe.kernels.metrics import METRICS, Given, Metric
 from mlpipe.kernels.simd import Emit, Value, host_width
-
-VECTORS = 4
-"""Vectors side by side in a panel: 4 rows × 4 vectors keep 16 sums busy, enough to hide the latency of fma."""
 
 CHUNK = 32
 """Features summed before the sum is added to the total: rounding all one way costs at most 32 · 2⁻²⁵ < 1e-6."""
@@ -53,61 +51,42 @@ def _unbox_metric(_type: MetricType, _value: Any, c: Any) -> NativeValue:
     return NativeValue(c.context.get_dummy_value())
 
 
-def panel_width(itemsize: int) -> int:
+def panel_vectors(metric: Metric) -> int:
+    """Vectors side by side in a panel: fewer where each keeps more than one register busy."""
+    return host_width().panel if metric.sums == metric.features == 1 else 4
+
+
+def panel_width(metric: Metric, itemsize: int) -> int:
     """Rows of Y in one panel, for elements of `itemsize` bytes."""
-    return VECTORS * host_width().lanes(itemsize)
+    return panel_vectors(metric) * host_width().lanes(itemsize)
 
 
-def strip_rows(sums: int) -> int:
+def strip_rows(metric: Metric) -> int:
     """Rows of X in one strip: half of the registers hold sums, the rest what is loaded."""
-    return max(1, host_width().registers // 2 // VECTORS // sums)
+    return max(1, host_width().registers // 2 // panel_vectors(metric) // metric.sums)
 
 
-class _Arguments:
-    """The arguments of an intrinsic by name, with addresses of array elements."""
-
-    def __init__(self, names: Sequence[str], context: Any, builder: Any, signature: Any, values: Any) -> None:
-        self._context, self._builder = context, builder
-        self._types = dict(zip(names, signature.args, strict=True))
-        self._values = dict(zip(names, values, strict=True))
-        self.metric = METRICS[self._types["metric"].metric_key]
-
-    def __getitem__(self, name: str) -> Value:
-        return self._values[name]
-
-    def double(self, name: str) -> bool:
-        """Whether an array holds float64."""
-        return bool(self._types[name].dtype == types.float64)
-
-    def shape(self, name: str) -> list[Value]:
-        array = self._context.make_array(self._types[name])(self._context, self._builder, self._values[name])
-        return list(cgutils.unpack_tuple(self._builder, array.shape))
-
-    def at(self, name: str, *indices: Value) -> Value:
-        """Address of an element of a C-contiguous array."""
-        array = self._context.make_array(self._types[name])(self._context, self._builder, self._values[name])
-        offset = indices[0]
-        for length, index in zip(self.shape(name)[1:], indices[1:], strict=True):
-            offset = self._builder.add(self._builder.mul(offset, length), index)
-        return self._builder.gep(array.data, [offset])
+def metric_of(arguments: Arguments) -> Metric:
+    """The metric that an intrinsic is compiled for."""
+    return METRICS[arguments.type("metric").metric_key]
 
 
 class _Strip:
     """Emits the loop over features for one strip × panel."""
 
-    def __init__(self, builder: Any, arguments: _Arguments) -> None:
+    def __init__(self, builder: Any, arguments: Arguments) -> None:
         self.builder = builder
         self.arguments = arguments
-        self.metric = arguments.metric
+        self.metric = metric_of(arguments)
         double = arguments.double("x")
         self.lanes = host_width().lanes(8 if double else 4)
         self.emit = Emit(builder, double, self.lanes)
-        self.rows = strip_rows(self.metric.sums)
+        self.rows, self.vectors = strip_rows(self.metric), panel_vectors(self.metric)
         self.given = Given(self._constant)
 
     def places(self) -> Iterator[tuple[int, int, int]]:
         """Every (sum, row, vector) of the register tile."""
-        return ((s, r, v) for s in range(self.metric.sums) for r in range(self.rows) for v in range(VECTORS))
+        return ((s, r, v) for s in range(self.metric.sums) for r in range(self.rows) for v in range(self.vectors))
 
     def row_indices(self) -> list[Value]:
         """Rows i, i+1, … but never past `last`: a strip at the edge repeats the last row."""
@@ -137,7 +116,7 @@ class _Strip:
         def slot() -> Value:
             return cgutils.alloca_once(self.builder, self.emit.type)
 
-        return [[[slot() for _ in range(VECTORS)] for _ in range(self.rows)] for _ in range(self.metric.sums)]
+        return [[[slot() for _ in range(self.vectors)] for _ in range(self.rows)] for _ in range(self.metric.sums)]
 
     def _clear(self, slots: Slots) -> None:
         for s, r, v in self.places():
@@ -146,17 +125,17 @@ class _Strip:
     def _step(self, part: Slots, x_rows: Sequence[Value], panel: Value, k: Value) -> None:
         builder, emit = self.builder, self.emit
         features = [builder.add(k, k.type(f)) for f in range(self.metric.features)]
-        width = k.type(VECTORS * self.lanes)
+        width = k.type(self.vectors * self.lanes)
 
         def y_vector(feature: Value, v: int) -> Value:
             offset = builder.add(builder.mul(feature, width), k.type(v * self.lanes))
             return emit.load(builder.gep(panel, [offset]))
 
-        y = [[y_vector(feature, v) for feature in features] for v in range(VECTORS)]
+        y = [[y_vector(feature, v) for feature in features] for v in range(self.vectors)]
         weight = emit.broadcast(builder.load(self.arguments.at("weights", k))) if self.metric.weighted else None
         for r, x_row in enumerate(x_rows):
             x = [emit.broadcast(builder.load(builder.gep(x_row, [feature]))) for feature in features]
-            for v in range(VECTORS):
+            for v in range(self.vectors):
                 old = [builder.load(part[s][r][v]) for s in range(self.metric.sums)]
                 for s, new in enumerate(self.metric.step(emit, old, x, y[v], Given(self._constant, weight))):
                     builder.store(new, part[s][r][v])
@@ -166,28 +145,17 @@ class _Strip:
         return self.emit.broadcast(value)
 
 
-def _signature(body: Callable[[_Arguments, Any], None], **arguments: Any) -> tuple[Any, Any]:
-    """Signature and generator of an intrinsic that returns nothing; integers arrive as 64-bit ones."""
-    kinds = [types.intp if isinstance(kind, types.Integer) else kind for kind in arguments.values()]
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        body(_Arguments(list(arguments), context, builder, signature, values), builder)
-        return context.get_dummy_value()
-
-    return types.void(*kinds), generate
-
-
 @intrinsic
 def tile(_context, metric, x, i, last, panels, p, weights, x_rows, y_rows, constants, out, row, column):
     """Distances of the rows i … of X to panel p, over all features, into ``out[row:, column:]``."""
 
-    def body(arguments: _Arguments, builder: Any) -> None:
+    def body(arguments: Arguments, builder: Any) -> None:
         strip = _Strip(builder, arguments)
         rows = strip.row_indices()
         zero, features = arguments["i"].type(0), arguments.shape("x")[1]
         sums = strip.sums(rows, zero, features)
-        first = builder.mul(arguments["p"], zero.type(VECTORS * strip.lanes))
-        for r, v in itertools.product(range(strip.rows), range(VECTORS)):
+        first = builder.mul(arguments["p"], zero.type(strip.vectors * strip.lanes))
+        for r, v in itertools.product(range(strip.rows), range(strip.vectors)):
             lane = zero.type(v * strip.lanes)
             given = Given(
                 strip.given.constant,
@@ -199,7 +167,7 @@ def tile(_context, metric, x, i, last, panels, p, weights, x_rows, y_rows, const
             target = arguments.at("out", to_row, builder.add(arguments["column"], lane))
             _store(strip.emit, value, target, arguments.double("out"))
 
-    return _signature(
+    return signature_of(
         body, metric=metric, x=x, i=i, last=last, panels=panels, p=p, weights=weights,
         x_rows=x_rows, y_rows=y_rows, constants=constants, out=out, row=row, column=column,
     )  # fmt: skip
@@ -209,7 +177,7 @@ def tile(_context, metric, x, i, last, panels, p, weights, x_rows, y_rows, const
 def partial_tile(_context, metric, x, i, last, start, stop, panels, p, weights, constants, sums, row, column):
     """Merge the sums over features start … stop into the float64 array ``sums[:, row:, column:]``."""
 
-    def body(arguments: _Arguments, builder: Any) -> None:
+    def body(arguments: Arguments, builder: Any) -> None:
         strip = _Strip(builder, arguments)
         new = strip.sums(strip.row_indices(), arguments["start"], arguments["stop"])
         wide = Emit(builder, True, strip.lanes if strip.emit.double else strip.lanes // 2)
@@ -221,7 +189,7 @@ def partial_tile(_context, metric, x, i, last, start, stop, panels, p, weights, 
                 target = arguments.at("sums", index(s), builder.add(arguments["row"], index(r)), column)
                 wide.store(strip.metric.merge(wide, wide.load(target), part), target)
 
-    return _signature(
+    return signature_of(
         body, metric=metric, x=x, i=i, last=last, start=start, stop=stop, panels=panels, p=p, weights=weights,
         constants=constants, sums=sums, row=row, column=column,
     )  # fmt: skip
@@ -231,9 +199,9 @@ def partial_tile(_context, metric, x, i, last, start, stop, panels, p, weights, 
 def finish_row(_context, metric, x_row, y_rows, j, constants, sums, row, column, out, to):
     """Distances of one row to one panel, from the float64 ``sums[:, row, column:]`` into ``out[to, :]``."""
 
-    def body(arguments: _Arguments, builder: Any) -> None:
+    def body(arguments: Arguments, builder: Any) -> None:
         double = arguments.double("y_rows")
-        emit = Emit(builder, True, host_width().lanes(8))
+        emit, metric = Emit(builder, True, host_width().lanes(8)), metric_of(arguments)
         index = arguments["row"].type
 
         def widened(value: Value, kind: Value) -> Value:
@@ -243,15 +211,15 @@ def finish_row(_context, metric, x_row, y_rows, j, constants, sums, row, column,
             return emit.broadcast(widened(builder.load(arguments.at("constants", index(i))), emit.scalar))
 
         x = emit.broadcast(widened(arguments["x_row"], emit.scalar))
-        for lane in range(0, panel_width(8 if double else 4), emit.lanes):
+        for lane in range(0, panel_width(metric, 8 if double else 4), emit.lanes):
             y = Emit(builder, double, emit.lanes).load(arguments.at("y_rows", builder.add(arguments["j"], index(lane))))
             column = builder.add(arguments["column"], index(lane))
-            places = [arguments.at("sums", index(s), arguments["row"], column) for s in range(arguments.metric.sums)]
+            places = [arguments.at("sums", index(s), arguments["row"], column) for s in range(metric.sums)]
             given = Given(constant, x=x, y=widened(y, emit.type))
-            value = arguments.metric.finish(emit, [emit.load(place) for place in places], given)
+            value = metric.finish(emit, [emit.load(place) for place in places], given)
             _store(emit, value, arguments.at("out", arguments["to"], index(lane)), arguments.double("out"))
 
-    return _signature(
+    return signature_of(
         body, metric=metric, x_row=x_row, y_rows=y_rows, j=j, constants=constants, sums=sums, row=row,
         column=column, out=out, to=to,
     )  # fmt: skip

@@ -20,8 +20,8 @@ TILES = 3
 MANY_TILES = 8
 """Tiles in flight where Y is held and memory is not short: a disk that stalls now and then is waited for less."""
 
-GROUP = 64
-"""Columns of a tile come in multiples of this, so that sums over groups of columns know no tiles."""
+GROUP = 128
+"""Columns of a tile come in multiples of this: whole panels, and whole groups of columns that are summed."""
 
 TILE_BYTES = 16 << 20
 """Larger tiles leave the cache before they are written, and gain nothing."""

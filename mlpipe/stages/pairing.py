@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpipe.buffers import aligned_empty
 from mlpipe.kernels import rows as row_kernels
-from mlpipe.kernels.distances import FEATURES, STAGE_ROWS, SUM_PANELS, SUM_ROWS, distances, pack
+from mlpipe.kernels.distances import FEATURES, STAGE_ROWS, SUM_COLUMNS, SUM_ROWS, distances, pack
 from mlpipe.kernels.metrics import METRICS, Metric
 from mlpipe.kernels.tile import panel_width, strip_rows
 from mlpipe.link import Array
@@ -23,6 +23,9 @@ TASK_ELEMENTS = 1 << 28
 SLOW_TASK_ELEMENTS = 1 << 22
 """A kernel call is kept near a tenth of a second, so that a signal is soon seen; libm calls are slow ones."""
 
+
+CACHED_BYTES = 4 << 20
+"""Larger outputs have left the cache before anybody reads them."""
 
 PROJECTED_ROWS = 16
 """Rows projected together: their sums stay in the second-level cache up to some thousand features."""
@@ -64,9 +67,9 @@ Scratch = tuple[Array, Array]
 
 def scratch_shapes(metric: Metric, features: int, width: int) -> tuple[tuple[int, int], tuple[int, int, int]]:
     """Shapes of one worker's scratch: finished rows, and float64 sums when there are many features."""
-    step = strip_rows(metric.sums)
+    step = strip_rows(metric)
     rows = SUM_ROWS + step if features > FEATURES else 0
-    return (STAGE_ROWS + step, width), (metric.sums, rows, SUM_PANELS * width)
+    return (STAGE_ROWS + step, width), (metric.sums, rows, SUM_COLUMNS)
 
 
 class Pairing:
@@ -90,8 +93,8 @@ class Pairing:
         self.prepared_features = measure.prepared_features(features)
         self._prepare = measure.definition.prepare
         self.compute_dtype = measure.compute_dtype(self.dtype)
-        self.width = panel_width(self.compute_dtype.itemsize)
-        self._step = strip_rows(self.metric.sums)
+        self.width = panel_width(self.metric, self.compute_dtype.itemsize)
+        self._step = strip_rows(self.metric)
         self._row_weights = np.ones(features) if measure.w is None else measure.w
         weights = self._row_weights if measure.V is None else _inverse(measure.V)
         if self._prepare == "projection":
@@ -107,9 +110,9 @@ class Pairing:
     def _find_constants(self, measure: Measure) -> Array:
         if self.metric.key.startswith("minkowski"):
             p = 2.0 if measure.p is None else measure.p
-            return np.array([p, 1.0 / p])
+            return np.array([p, 1.0 / p, 1.0])
         total = float(self.features) if measure.w is None else math.fsum(measure.w)
-        return np.array([total, 0.0])
+        return np.array([total, 0.0, 1.0])
 
     def compile(self) -> None:
         """Compile the kernels, or load them from the cache, by calls on next to nothing."""
@@ -123,7 +126,7 @@ class Pairing:
         distances(
             self.metric, np.zeros((1, count), kind), np.zeros(1, kind), 0, 1, panels, np.zeros(self.width, kind), 0, 1,
             1, np.zeros(count, kind), self._constants, self._step, aligned_empty(staged, self.dtype),
-            aligned_empty(sums, np.float64), one, 0, 0, self._nowhere.array, 0, 0,
+            aligned_empty(sums, np.float64), one, 0, 0, self._nowhere.array, 0, 0, 0,
         )  # fmt: skip
 
     def empty_rows(self, count: int) -> Array:
@@ -212,6 +215,7 @@ class Pairing:
             Which panels.
         """
         also = mirror or self._nowhere
+        stream = int(into.array.nbytes > CACHED_BYTES)
         stop_panel = panels.count if stop_panel is None else stop_panel
 
         def run(task: tuple[int, int, int, int], worker: int) -> None:
@@ -220,7 +224,7 @@ class Pairing:
             distances(
                 self.metric, x.values, x.status, start, stop, panels.values, panels.status, first, last,
                 panels.columns, self._weights, self._constants, self._step, staged, sums,
-                into.array, into.row + start, into.column, also.array, also.row, also.column + start,
+                into.array, into.row + start, into.column, also.array, also.row, also.column + start, stream,
             )  # fmt: skip
 
         workers.run(run, self._tasks(len(x.values), range(first_panel, stop_panel), diagonal, workers.threads))

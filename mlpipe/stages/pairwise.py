@@ -111,7 +111,7 @@ class Pairwise:
 
     def _sizes(self, spec: Spec) -> Sizes:
         metric, itemsize = METRICS[self.measure.kernel], self._compute.itemsize
-        width, features = panel_width(itemsize), self.measure.prepared_features(self.features)
+        width, features = panel_width(metric, itemsize), self.measure.prepared_features(self.features)
         return Sizes(
             rows=int(spec.rows or 0),
             columns=self.columns,

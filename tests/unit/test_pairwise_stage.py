@@ -158,12 +158,12 @@ MEASURES = [
     {"features": 1100, "dtype": "f4"},
 ]
 WHERE_Y_IS = {
-    "held": lambda columns: Layout(16, columns, min(64, columns)),
+    "held": lambda columns: Layout(16, columns, min(GROUP, columns)),
     "held, whole rows": lambda columns: Layout(16, columns, columns),
-    "streamed": lambda columns: Layout(48, 64, 64),
-    "streamed, wide": lambda columns: Layout(33, 192, 128),
-    "streamed, one row at a time": lambda columns: Layout(1, 64, 64),
-    "streamed, whole rows": lambda columns: Layout(16, 64, columns),
+    "streamed": lambda columns: Layout(48, GROUP, GROUP),
+    "streamed, wide": lambda columns: Layout(33, 2 * GROUP, GROUP),
+    "streamed, one row at a time": lambda columns: Layout(1, GROUP, GROUP),
+    "streamed, whole rows": lambda columns: Layout(16, GROUP, columns),
 }
 
 
@@ -200,7 +200,13 @@ def test_sequential_sink_gets_whole_rows_in_order(where):
 @pytest.mark.parametrize("metric", ["euclidean", "dice", "mahalanobis"])
 @pytest.mark.parametrize(
     "layout",
-    [Layout(16, 300, 64), Layout(48, 300, 128), Layout(64, 64, 64), Layout(80, 128, 64), Layout(300, 300, 300)],
+    [
+        Layout(16, 300, GROUP),
+        Layout(48, 300, 2 * GROUP),
+        Layout(64, GROUP, GROUP),
+        Layout(80, 2 * GROUP, GROUP),
+        Layout(300, 300, 300),
+    ],
 )
 def test_mirrored(layout, metric):
     stage = against_itself(300, metric=metric)
@@ -235,7 +241,7 @@ def test_what_lies_below_the_diagonal_is_not_computed(monkeypatch):
         return kernel(*arguments)
 
     monkeypatch.setattr(pairing, "distances", spy)
-    carried_out(against_itself(600), Layout(64, 600, 64, upper=True), stored=False)
+    carried_out(against_itself(600), Layout(64, 600, GROUP, upper=True), stored=False)
     assert sum(computed) < 0.7 * 600 * 600
 
 
@@ -335,7 +341,7 @@ def test_wrong_features_are_refused_by_the_plan():
     ],
     ids=lambda stage: f"{stage.measure.metric} {stage.columns} {stage.features}",
 )
-@pytest.mark.parametrize("room", [8 << 20, 20 << 20])
+@pytest.mark.parametrize("room", [11 << 20, 20 << 20])
 def test_memory_stays_within_what_the_plan_says(stage, room):
     class Dropped(Kept):
         def write(self, block: Block) -> None:
@@ -382,7 +388,7 @@ def test_source_that_fails(where, which, after, metric):
         Failing(rows(200, 3), name, after) if name == which else ArraySource(rows(200, 3), name) for name in ("X", "Y")
     )
     sink = Kept((200, 200), "f8")
-    layout = Layout(16, 200, 64) if where == "held" else Layout(16, 64, 64)
+    layout = Layout(16, 200, GROUP) if where == "held" else Layout(16, GROUP, GROUP)
     plan = planned(Pairwise(x, y, Measure(metric)), sink, layout)
     if where == "held" and which == "Y" and after > (2 if metric == "seuclidean" else 0):
         run(plan)  # it is read once: there is nothing to fail
@@ -433,7 +439,7 @@ STEPS = ["compile", "open", "first write", "later write", "sync", "commit"]
 def test_sink_that_fails(step, error):
     sink = Faulty((200, 200), "f8", step, error)
     with pytest.raises(type(error)) as caught:
-        run(planned(against_itself(200), sink, Layout(16, 64, 64)))
+        run(planned(against_itself(200), sink, Layout(16, GROUP, GROUP)))
     assert caught.value is error
     assert sink.end == ("not opened" if step in ("compile", "open") else "discarded")
     assert names_of_threads() == []
@@ -472,7 +478,7 @@ def test_stage_that_fails(monkeypatch):
     monkeypatch.setattr(Pairing, "tile", broken)
     sink = Kept((200, 200), "f8")
     with pytest.raises(MemoryError, match="no room"):
-        run(planned(against_itself(200), sink, Layout(16, 64, 64)))
+        run(planned(against_itself(200), sink, Layout(16, GROUP, GROUP)))
     assert sink.end in ("discarded", "not opened")
     assert names_of_threads() == []
 
@@ -525,7 +531,7 @@ def test_signal_while_reading(which, after, metric, signalled):
     )
     sink = Kept((200, 200), "f8")
     with pytest.raises(Interrupted) as caught:
-        run(planned(Pairwise(x, y, Measure(metric)), sink, Layout(8, 64, 64)))
+        run(planned(Pairwise(x, y, Measure(metric)), sink, Layout(8, GROUP, GROUP)))
     assert caught.value.exit_code == 143
     assert sink.end in ("discarded", "not opened")
     assert names_of_threads() == []
@@ -540,7 +546,7 @@ def test_signal_while_writing(step, signalled):
 
     sink = Signalling((200, 200), "f8", step, SystemExit())
     with pytest.raises(Interrupted):
-        run(planned(against_itself(200), sink, Layout(16, 64, 64)))
+        run(planned(against_itself(200), sink, Layout(16, GROUP, GROUP)))
     assert sink.end == "discarded" or step == "commit"  # what is on its way to being complete is completed
     assert names_of_threads() == []
 
@@ -563,7 +569,7 @@ def test_signal_while_computing(call, threads, signalled, monkeypatch):
     monkeypatch.setattr(Pairing, "tile", counted)
     sink = Kept((200, 200), "f8")
     with pytest.raises(Interrupted):
-        run(planned(against_itself(200), sink, Layout(16, 64, 64), threads))
+        run(planned(against_itself(200), sink, Layout(16, GROUP, GROUP), threads))
     assert sink.end in ("discarded", "not opened")
     assert names_of_threads() == []
 
