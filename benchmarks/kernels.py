@@ -50,7 +50,7 @@ class Shape:
 
     def limit(self, metric: str) -> str:
         """The same in words."""
-        return f"{metric} {milliseconds(self.least(metric))} ms ({bound.INSTRUCTIONS[metric][2]})"
+        return f"{metric} {milliseconds(self.least(metric))} ms"
 
 
 @dataclass(frozen=True)
@@ -199,14 +199,16 @@ def other_metrics(shape: Shape, goals: list[Goal]) -> Table:
 def rates() -> Table:
     """What the bounds are computed from."""
     note = (
-        f"Elements (10⁹) a second that {THREADS} threads get through with one kind of vector instruction, "
-        "in registers. “At most” below is the ratio these rates allow: the peer's time over the arithmetic bound."
+        f"Pairs of features (10⁹) a second that {THREADS} threads get through if nothing is loaded or stored: the "
+        "arithmetic of our kernels, in registers; dot is what a matrix product does. “At most” below is the ratio "
+        "these rates allow: the peer's time over the arithmetic bound."
     )
+    metrics = ("dot", "euclidean", *METRICS)
     rows = [
-        [dtype, *(f"{bound.rate(divide, dtype == 'float64') / 1e9:.1f}" for divide in (False, True))]
+        [dtype, *(f"{bound.rate(metric, dtype == 'float64') / 1e9:.1f}" for metric in metrics)]
         for dtype in ("float32", "float64")
     ]
-    return Table("what the processor can do", note, ["type", "fma", "division"], rows)
+    return Table("what the processor can do", note, ["type", *metrics], rows)
 
 
 def run(quick: bool) -> Part:

@@ -20,6 +20,10 @@ from mlpipe.workers import Workers
 BLOCK_BYTES = 32 << 20
 """Bytes of X, and of Y, prepared at a time: the copies stay small, however large the arrays are."""
 
+MIRRORED_FEATURES = 24
+"""From here on computing a distance twice takes longer than writing it twice (6000 rows: 8 features 11 ms
+against 15 ms mirrored, 32 features 21 against 20, 128 features 61 against 41)."""
+
 SMALL = 1 << 20
 """Multiplications below which starting threads costs more than it brings."""
 
@@ -118,6 +122,7 @@ def _result(out: Array | None, shape: tuple[int, int], dtype: np.dtype[Any], inp
 
 def _fill(result: Array, pairing: Pairing, x: ArraySource, y: ArraySource | None, workers: Workers) -> None:
     other = x if y is None else y
+    mirrored = y is None and (pairing.features >= MIRRORED_FEATURES or pairing.metric.double)
     block = max(1, BLOCK_BYTES // (pairing.compute_dtype.itemsize * max(1, pairing.features)))
     columns = min(len(other.array), -(-block // pairing.width) * pairing.width)
     scratch = pairing.scratch(workers.threads)
@@ -131,8 +136,8 @@ def _fill(result: Array, pairing: Pairing, x: ArraySource, y: ArraySource | None
             pairing.add(panels, rows, workers)
         for start in range(0, len(x.array), block):
             prepared = _rows(pairing, x, start, buffer[: len(x.array) - start], workers)
-            mirror = Place(result, y_start, start) if y is None else None
-            diagonal = start - y_start if y is None else None
+            mirror = Place(result, y_start, start) if mirrored else None
+            diagonal = start - y_start if mirrored else None
             pairing.tile(workers, scratch, prepared, panels, Place(result, start, y_start), mirror, diagonal=diagonal)
 
 

@@ -42,8 +42,9 @@ MIRROR_ROWS = 1024
 MIRROR_TILE = 2048
 """A transposed tile is written in runs of a block's rows: shorter runs cost more than computing twice."""
 
-MIRROR_FEATURES = 512
-"""From here on a distance costs more than writing it in a second place does."""
+MIRROR_FEATURES = 1024
+"""From here on a distance costs more than writing it in a second place does. 12000 × 12000 to a file, mirrored and
+not: 1.8 and 0.8 s of 64 features, 1.9 and 1.2 s of 256, 2.3 and 2.3 s of 768."""
 
 
 @dataclass(frozen=True, slots=True)
