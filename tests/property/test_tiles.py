@@ -184,7 +184,7 @@ def test_one_file_against_itself(
 @pytest.mark.parametrize("extra", [8 << 20, 90 << 20, 1 << 28])
 def test_tiles_mirrored_across_the_diagonal(metric: str, extra: int, folder: Path) -> None:
     """Where a distance is dear it is computed once and written twice; that takes more than a thousand rows."""
-    features = 600 if metric == "euclidean" else 3
+    features = 1030 if metric == "euclidean" else 3
     given_ = {"p": 3.0} if metric == "minkowski" else {}
     x = save(folder / "x.npy", rows(metric, 2100, features, 1), 4)
     sink = Collected()
