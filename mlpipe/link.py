@@ -6,10 +6,11 @@ position it belongs to, so that a sink may be filled out of order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -19,6 +20,27 @@ if TYPE_CHECKING:
     from mlpipe.buffers import Pool
     from mlpipe.measure.meter import Lane
     from mlpipe.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a labelled row carries along: a value or an array of them.
+
+    Parameters
+    ----------
+    row_shape : tuple of int
+        Of one row's label; ``()`` for one value.
+    dtype : numpy.dtype
+        Type of the elements.
+    """
+
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's label."""
+        return int(self.dtype.itemsize) * math.prod(self.row_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +55,8 @@ class Spec:
         Shape of one row; ``()`` when a row is one value.
     dtype : numpy.dtype
         Type of the elements.
+    labels : Labels, optional
+        What each row carries along besides its values.
 
     Examples
     --------
@@ -43,14 +67,12 @@ class Spec:
     rows: int | None
     row_shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    labels: Labels | None = None
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
-        size = int(self.dtype.itemsize)
-        for length in self.row_shape:
-            size *= length
-        return size
+        """Bytes of one row, without its label."""
+        return int(self.dtype.itemsize) * math.prod(self.row_shape)
 
     @property
     def nbytes(self) -> int | None:
@@ -78,6 +100,8 @@ class Block:
         Called once by the last user of `data`: gives the buffer back.
     share : float
         Which part of the run's output it completes, for progress; all blocks together make 1.
+    labels : ndarray, shape (rows, ...), optional
+        What the rows carry along; its memory goes with that of `data`.
     """
 
     start: int
@@ -85,6 +109,7 @@ class Block:
     column: int = 0
     release: Callable[[], None] = _keep
     share: float = 0.0
+    labels: Array | None = None
 
 
 class Source(Protocol):
@@ -106,6 +131,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back what was opened; harmless when repeated."""
+
+
+class LabelledSource(Source, Protocol):
+    """A source whose `spec` has labels."""
+
+    def read_labelled(self, start: int, out: Array, labels: Array) -> None:
+        """Fill `out` as `read_rows` does, and `labels` with the labels of the same rows."""
 
 
 class Sink(Protocol):
@@ -161,6 +193,8 @@ class Room:
         Whether the output is kept, as opposed to summarised.
     offset : int
         Position in the sink's file of the first element.
+    block_rows : int
+        Rows of a block that comes in, at most; 0 where the stage may choose, because it is the first.
     """
 
     nbytes: int
@@ -168,6 +202,7 @@ class Room:
     sequential: bool = False
     stored: bool = True
     offset: int = 0
+    block_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +212,7 @@ class Held:
     Parameters
     ----------
     block_rows : int
-        Rows of a block coming in.
+        Rows of a block: coming in, for a stage that chooses; going out at most, for any other.
     dtype : numpy.dtype
         In which the source is to deliver them.
     nbytes : dict of str to int
@@ -195,12 +230,24 @@ class Held:
     layout: Any
 
 
+Flow = Literal["streaming", "buffering", "fitting", "reducing"]
+"""Needs one block; a bounded window of rows; a pass over everything first; or merges partial results to one."""
+
+
 class Stage(Protocol):
     """A link that turns blocks into other blocks."""
 
     @property
     def name(self) -> str:
         """Its verb."""
+
+    @property
+    def flow(self) -> Flow:
+        """How much it has to see; what does not stream shares the memory that is left."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it says how large the blocks are that come in, as the first stage, input blocks included."""
 
     @property
     def side_sources(self) -> Mapping[str, Source]:

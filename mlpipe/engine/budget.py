@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mlpipe.errors import MemoryCeilingError
-from mlpipe.link import Held, Room, Spec
+from mlpipe.link import BLOCKS_AHEAD, Held, Room, Spec, Stage
 from mlpipe.measure.memory import anonymous_bytes
 from mlpipe.measure.sizes import format_size, size_argument
 from mlpipe.pipeline import Pipeline
@@ -14,6 +16,9 @@ from mlpipe.pipeline import Pipeline
 KERNEL_BYTES = 64 << 20
 """What compiling and loading kernels, the threads and the interpreter take while running (measured: 25 to 50 MiB)."""
 
+
+BLOCK_BYTES = 2 << 20
+"""Of a block, where no stage chooses: it stays in the second-level cache of two threads, and costs few calls."""
 
 BASE_VARIES = 4 << 20
 """By how much the base may differ between two processes: the ceiling that a message names must do in the next."""
@@ -31,6 +36,12 @@ class Plan:
         What flows between its links.
     held : list of Held
         What each stage holds.
+    block_rows : int
+        Rows of a block as the source delivers them.
+    dtype : numpy.dtype
+        In which it does.
+    read_bytes : int
+        Bytes of the blocks that are read ahead, where no stage counts them.
     ceiling, base : int
         Bytes of anonymous memory: the most there may be, and those that are taken before any data.
     threads : int
@@ -43,6 +54,9 @@ class Plan:
     ceiling: int
     base: int
     threads: int
+    block_rows: int
+    dtype: np.dtype[Any]
+    read_bytes: int = 0
 
     @property
     def output(self) -> Spec:
@@ -55,7 +69,7 @@ class Plan:
             {"stage": stage.name, "bytes_held": held.nbytes, **held.facts}
             for stage, held in zip(self.pipeline.stages, self.held, strict=True)
         ]
-        held = sum(sum(held.nbytes.values()) for held in self.held)
+        held = self.read_bytes + sum(sum(held.nbytes.values()) for held in self.held)
         return {
             "memory_ceiling": self.ceiling,
             "memory_base": self.base,
@@ -79,18 +93,78 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int) -> Plan:
     specs = pipeline.specs()
     pipeline.sink.check(specs[-1])
     base = (anonymous_bytes() or 0) + KERNEL_BYTES
-    share = max(0, ceiling - base) // max(1, len(pipeline.stages))
-    sink = pipeline.sink
-    room = Room(share, threads, sink.sequential, sink.stored, sink.offset(specs[-1]))
-    held = []
-    for stage, spec in zip(pipeline.stages, specs, strict=False):
-        try:
-            held.append(stage.hold(spec, room))
-        except MemoryCeilingError as error:
-            least = base + error.needs * len(pipeline.stages) + BASE_VARIES
-            raise MemoryCeilingError(
-                f"a memory ceiling of {format_size(ceiling)} is too small: {stage.name} and the interpreter need "
-                f"{format_size(least)}; use --memory {size_argument(least)} or more",
-                needs=least,
-            ) from None
-    return Plan(pipeline, specs, held, ceiling, base, threads)
+    planning = _Planning(pipeline, specs, max(0, ceiling - base), threads)
+    try:
+        return planning.plan(ceiling, base)
+    except MemoryCeilingError as error:
+        least = base + error.needs + BASE_VARIES
+        raise MemoryCeilingError(
+            f"a memory ceiling of {format_size(ceiling)} is too small: {planning.at} and the interpreter need "
+            f"{format_size(least)}; use --memory {size_argument(least)} or more",
+            needs=least,
+        ) from None
+
+
+class _Planning:
+    """Shares out what memory there is: first to what streams, then what is left to what holds more."""
+
+    def __init__(self, pipeline: Pipeline, specs: list[Spec], nbytes: int, threads: int) -> None:
+        self.pipeline, self.specs, self.nbytes, self.threads = pipeline, specs, nbytes, threads
+        self.at = "read"
+
+    def plan(self, ceiling: int, base: int) -> Plan:
+        """Plan every link."""
+        stages = list(self.pipeline.stages)
+        first = self.specs[0]
+        if stages and stages[0].chooses:
+            rows, read = 0, 0
+        else:
+            rows = self._block_rows()
+            read = BLOCKS_AHEAD * rows * _row_bytes(first)
+        streaming = [stage for stage in stages if stage.flow == "streaming"]
+        held = self._hold(streaming, rows, self.nbytes - read, read)
+        used = read + sum(sum(one.nbytes.values()) for one in held.values())
+        rest = [stage for stage in stages if stage.flow != "streaming"]
+        held |= self._hold(rest, rows, (self.nbytes - used) // max(1, len(rest)), used)
+        if used > self.nbytes:
+            raise MemoryCeilingError("blocks of one row do not fit", needs=used)
+        in_order = [held[id(stage)] for stage in stages]
+        if rows:
+            return Plan(
+                self.pipeline, self.specs, in_order, ceiling, base, self.threads, rows, first.dtype.newbyteorder("="),
+                read,
+            )  # fmt: skip
+        chosen = in_order[0]
+        return Plan(
+            self.pipeline, self.specs, in_order, ceiling, base, self.threads, chosen.block_rows, chosen.dtype
+        )  # fmt: skip
+
+    def _block_rows(self) -> int:
+        """Rows of a block such that blocks stay in the cache, and all that are in flight take half of the memory."""
+        widest = max(1, *(_row_bytes(spec) for spec in self.specs))
+        in_flight = BLOCKS_AHEAD + 3 * len(self.pipeline.stages)
+        return max(1, min(BLOCK_BYTES, self.nbytes // (2 * in_flight)) // widest)
+
+    def _hold(self, stages: list[Stage], block_rows: int, room: int, used: int) -> dict[int, Held]:
+        """What some stages hold, by their identity."""
+        held = {}
+        for place, (stage, spec) in enumerate(zip(self.pipeline.stages, self.specs, strict=False)):
+            if not any(stage is one for one in stages):
+                continue
+            self.at = stage.name
+            last = place == len(self.pipeline.stages) - 1
+            sink = self.pipeline.sink
+            share = Room(
+                max(0, room), self.threads, sink.sequential or not last, sink.stored or not last,
+                sink.offset(self.specs[-1]) if last else 0, block_rows,
+            )  # fmt: skip
+            try:
+                held[id(stage)] = stage.hold(spec, share)
+            except MemoryCeilingError as error:
+                raise MemoryCeilingError(str(error), needs=used + error.needs * max(1, len(stages))) from None
+        return held
+
+
+def _row_bytes(spec: Spec) -> int:
+    """Bytes of one row, its label included."""
+    return spec.row_bytes + (spec.labels.row_bytes if spec.labels else 0)

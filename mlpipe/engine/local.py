@@ -10,12 +10,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import cast
 
 import numpy as np
 
 from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
 from mlpipe.engine.budget import Plan
-from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Sink, Source, Spec
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Sink, Source, Spec
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.workers import Workers
 
@@ -60,13 +61,21 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
     """What comes out of the last stage."""
     source, stages = plan.pipeline.source, plan.pipeline.stages
-    first = plan.held[0]
     rows = int(source.spec.rows or 0)
-    ranges = ((start, min(start + first.block_rows, rows)) for start in range(0, rows, first.block_rows))
-    blocks = local.read(source, ranges, first.dtype, "read")
+    ranges = ((start, min(start + plan.block_rows, rows)) for start in range(0, rows, plan.block_rows))
+    blocks = local.read(source, ranges, plan.dtype, "read")
+    if not (stages and stages[0].chooses):
+        blocks = _with_shares(blocks, rows)
     for stage, held in zip(stages, plan.held, strict=True):
         blocks = stage.apply(blocks, held, local)
     return blocks
+
+
+def _with_shares(blocks: Blocks, rows: int) -> Blocks:
+    """Blocks that say which share of the input they are; a stage that hands on others hands it on with them."""
+    for block in blocks:
+        block.share = len(block.data) / rows
+        yield block
 
 
 class LocalRun:
@@ -160,19 +169,31 @@ class _Reader:
                 self._channel.finish(error)
 
     def _all(self, lane: Lane) -> None:
-        pool = None
+        pools: list[Pool] = []
+        spec = self._source.spec
         for start, stop in self._ranges:
-            if pool is None:
-                shape = (stop - start, *self._source.spec.row_shape)
-                pool = self._run.pool(BLOCKS_AHEAD, partial(aligned_empty, shape, self._dtype))
-            self._one(lane, pool, start, stop)
+            if not pools:
+                make = partial(aligned_empty, (stop - start, *spec.row_shape), self._dtype)
+                pools.append(self._run.pool(BLOCKS_AHEAD, make))
+                if spec.labels is not None:
+                    make = partial(aligned_empty, (stop - start, *spec.labels.row_shape), spec.labels.dtype)
+                    pools.append(self._run.pool(BLOCKS_AHEAD, make))
+            self._one(lane, pools, start, stop)
 
-    def _one(self, lane: Lane, pool: Pool, start: int, stop: int) -> None:
-        buffer = pool.take(lane)
-        data = buffer[: stop - start]
-        self._source.read_rows(start, data)
+    def _one(self, lane: Lane, pools: list[Pool], start: int, stop: int) -> None:
+        buffers = [pool.take(lane) for pool in pools]
+        data, *labels = (buffer[: stop - start] for buffer in buffers)
+
+        def release() -> None:
+            for pool, buffer in zip(pools, buffers, strict=True):
+                pool.give(buffer)
+
+        if labels:
+            cast("LabelledSource", self._source).read_labelled(start, data, labels[0])
+        else:
+            self._source.read_rows(start, data)
         lane.count(rows=len(data), nbytes=len(data) * self._source.spec.row_bytes)
-        self._channel.put(Block(start, data, release=lambda: pool.give(buffer)))
+        self._channel.put(Block(start, data, release=release, labels=labels[0] if labels else None))
 
 
 class _Writer:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpipe.kernels.metrics import METRICS
 from mlpipe.kernels.tile import panel_width
-from mlpipe.link import Blocks, Held, Room, Run, Source, Spec
+from mlpipe.link import Blocks, Flow, Held, Room, Run, Source, Spec
 from mlpipe.stages.defaults import fill_in, parameter_bytes, passes
 from mlpipe.stages.layout import Sizes, choose_layout
 from mlpipe.stages.metrics import Measure
@@ -47,6 +47,16 @@ class Pairwise:
     def name(self) -> str:
         """Its verb."""
         return "pairwise"
+
+    @property
+    def flow(self) -> Flow:
+        """Holds Y, or what of it the memory takes."""
+        return "buffering"
+
+    @property
+    def chooses(self) -> bool:
+        """Blocks of X, so that Y is read as seldom as the memory allows."""
+        return True
 
     @property
     def side_sources(self) -> dict[str, Source]:

@@ -19,7 +19,7 @@ import pytest
 
 from mlpipe.cli.main import main
 
-# Files, flags. More than 1024 rows of 512 features against themselves are computed once and mirrored.
+# Files, flags. More than 1024 rows of 1024 features against themselves are computed once and mirrored.
 CASES = {
     "two files": ["narrow.npy", "wide.npy"],
     "one file": ["narrow.npy", "--metric", "cosine"],
@@ -37,7 +37,7 @@ def make_inputs() -> None:
     np.save("narrow.npy", random.random((2100, 33)).astype("f4"))
     np.save("wide.npy", np.asfortranarray(random.random((1300, 33)).astype(">f4")))
     np.save("short.npy", random.random((130, 33)))
-    np.save("tall.npy", random.normal(size=(2111, 514)).astype("f4"))
+    np.save("tall.npy", random.normal(size=(2111, 1025)).astype("f4"))
     odd = random.normal(size=(300, 7)).astype("f4")
     odd[random.random(odd.shape) < 0.1] = np.nan
     odd[random.random(odd.shape) < 0.1] = 0

@@ -156,7 +156,7 @@ def test_progress_in_a_log(run: Run) -> None:
 
 
 def test_every_byte_of_a_mirrored_or_condensed_output_counts_once(run: Run) -> None:
-    np.save("wide.npy", np.random.default_rng(1).normal(size=(1100, 512)).astype("f4"))
+    np.save("wide.npy", np.random.default_rng(1).normal(size=(1100, 1024)).astype("f4"))
     for flags, size in (([], "4.62 MiB"), (["--condensed"], "2.31 MiB")):
         code, _, err = run("distances", "wide.npy", *flags, "--force", "-o", "D.npy", "--progress", "log")
         assert code == 0

@@ -105,7 +105,7 @@ CASES = {
     "wide": Case(((64, 100_000),), FILE, 200, "f8"),
     "wide, transposed": Case(((64, 100_000),), FILE, 200, ">f8", "F"),
     "condensed": Case(((7000, 16),), (*FILE, "--condensed"), 130),
-    "mirrored": Case(((4000, 520),), FILE, 150),
+    "mirrored": Case(((4000, 1030),), FILE, 150),
     "tall, transposed": Case(((400_000, 40), (50, 40)), FILE, 140, ">i4", "F"),
     "covariance": Case(((3000, 300),), (*FILE, "--metric", "mahalanobis"), 140),
     "given covariance": Case(((600, 800),), (*FILE, "--metric", "mahalanobis", "--inverse-covariance", "VI.npy"), 190),

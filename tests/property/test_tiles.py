@@ -99,7 +99,7 @@ class Files:
             room = Room(least + extra, threads, sink.sequential, sink.stored)
             held = stage.hold(x.spec, room)
             assert sum(held.nbytes.values()) <= room.nbytes
-            run(Plan(pipeline, specs, [held], 0, 0, threads))
+            run(Plan(pipeline, specs, [held], 0, 0, threads, held.block_rows, held.dtype))
             return held.facts
 
 

@@ -18,16 +18,16 @@ PACKAGE = ROOT / "mlpipe"
 
 # From the ground up; imports point down, and never sideways to a neighbour in the same row.
 LAYERS = (
-    ("errors",),
+    ("errors", "declare"),
     ("kernels",),
     ("measure",),
     ("buffers", "workers"),
     ("link",),
     ("npy_format",),
     ("readers", "stages", "writers"),
-    ("pipeline",),
+    ("pipeline", "verbs"),
     ("engine",),
-    ("api", "report"),
+    ("api", "chain", "report"),
     ("cli",),
 )
 HEIGHTS = {name: height for height, layer in enumerate(LAYERS) for name in layer}
