@@ -23,6 +23,8 @@ from mlpipe.errors import (
 
 if TYPE_CHECKING:
     from mlpipe.api import pairwise_distances
+    from mlpipe.chain import Chain as Pipeline
+    from mlpipe.chain import read
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
 
@@ -38,15 +40,19 @@ __all__ = [
     "MlpipeError",
     "NpySource",
     "OutputError",
+    "Pipeline",
     "RegressionError",
     "UsageError",
     "__version__",
     "open",
     "pairwise_distances",
+    "read",
 ]
 
 _LAZY = {
     "NpySource": ("mlpipe.readers.npy", "NpySource"),
+    "Pipeline": ("mlpipe.chain", "Chain"),
+    "read": ("mlpipe.chain", "read"),
     "open": ("mlpipe.readers.npy", "NpySource"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
 }

@@ -124,12 +124,14 @@ class Pool:
         How many there are.
     make : callable
         Makes one; called on first use, so that a short run touches less memory.
+    reuse : bool
+        Whether an array that was given back goes round again; else a new one is made, for someone kept the old.
     """
 
-    def __init__(self, count: int, make: Callable[[], Array]) -> None:
+    def __init__(self, count: int, make: Callable[[], Array], *, reuse: bool = True) -> None:
         # What was given back last is still in the cache; and buffers that are not needed are never made.
         self._free: Channel[Array | None] = Channel(latest_first=True)
-        self._make = make
+        self._make, self._reuse = make, reuse
         for _ in range(count):
             self._free.put(None)
 
@@ -141,7 +143,7 @@ class Pool:
     def give(self, array: Array) -> None:
         """Give an array back; harmless when the run is over."""
         try:
-            self._free.put(array)
+            self._free.put(array if self._reuse else None)
         except Closed:
             return
 

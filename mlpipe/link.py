@@ -123,6 +123,10 @@ class Source(Protocol):
     def name(self) -> str:
         """What messages call it, usually the path as the user gave it."""
 
+    @property
+    def seekable(self) -> bool:
+        """Whether rows can be read in any order and more than once; else only in order, from the first on."""
+
     def read_rows(self, start: int, out: Array) -> None:
         """Fill `out` (C-contiguous, any supported dtype) with rows `start` … `start+len(out)`."""
 

@@ -18,6 +18,7 @@ from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
 from mlpipe.engine.budget import Plan
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Sink, Source, Spec
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
+from mlpipe.pipeline import Pipeline
 from mlpipe.workers import Workers
 
 GRACE = 2.0
@@ -41,11 +42,9 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
         Told, from the writer's thread, which share of the output was completed.
     """
     pipeline = plan.pipeline
-    sources = {"read": pipeline.source}
-    for stage in pipeline.stages:
-        sources.update(stage.side_sources)
+    sources = _sources(pipeline)
     with Workers(plan.threads) as workers:
-        local = LocalRun(workers, meter, sources, " → ".join(stage.name for stage in pipeline.stages))
+        local = LocalRun(workers, meter, sources, _verbs(pipeline))
         with local.lane:
             try:
                 writer = _Writer(local, pipeline.sink, plan.output, advance, list(sources.values()))
@@ -56,6 +55,51 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
                 raise local.error or RuntimeError("a channel was closed before the run was over") from None
             finally:
                 local.close()
+
+
+def iterate(plan: Plan, meter: Meter = NULL_METER) -> Blocks:
+    """Carry out a plan up to its sink, which gets nothing: the blocks go to the caller, who may keep their arrays.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `mlpipe.engine.budget.plan`.
+    meter : Meter
+        What measures it.
+
+    Yields
+    ------
+    Block
+        In order. When the caller stops early, every thread ends.
+    """
+    pipeline = plan.pipeline
+    sources = _sources(pipeline)
+    with Workers(plan.threads) as workers:
+        local = LocalRun(workers, meter, sources, _verbs(pipeline), reuse=False)
+        with local.lane:
+            try:
+                for block in _chain(plan, local):
+                    yield block
+                    block.release()
+                for source in sources.values():
+                    source.check_unchanged()
+            except Closed:
+                raise local.error or RuntimeError("a channel was closed before the run was over") from None
+            finally:
+                local.close()
+
+
+def _sources(pipeline: Pipeline) -> dict[str, Source]:
+    """What is read, by the name of the link that reads it."""
+    sources = {"read": pipeline.source}
+    for stage in pipeline.stages:
+        sources.update(stage.side_sources)
+    return sources
+
+
+def _verbs(pipeline: Pipeline) -> str:
+    """What the thread that computes is called in reports."""
+    return " → ".join(stage.name for stage in pipeline.stages) or "hand on"
 
 
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
@@ -81,8 +125,10 @@ def _with_shares(blocks: Blocks, rows: int) -> Blocks:
 class LocalRun:
     """One run: its workers, its threads, and every channel and pool that somebody may wait at."""
 
-    def __init__(self, workers: Workers, meter: Meter, readers: Iterable[str], stages: str) -> None:
-        self.workers = workers
+    def __init__(
+        self, workers: Workers, meter: Meter, readers: Iterable[str], stages: str, *, reuse: bool = True
+    ) -> None:
+        self.workers, self._reuse = workers, reuse
         self._read_lanes = {name: meter.lane(name) for name in readers}
         self.lane = meter.lane(stages)
         self.write_lane = meter.lane("write")
@@ -94,7 +140,7 @@ class LocalRun:
 
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
         """A pool of buffers that lasts as long as the run."""
-        pool = Pool(count, make)
+        pool = Pool(count, make, reuse=self._reuse)
         self._add(pool)
         return pool
 

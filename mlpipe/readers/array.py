@@ -26,6 +26,8 @@ class ArraySource:
     [[0.0, 1.0, 0.0]]
     """
 
+    seekable = True
+
     def __init__(self, array: Array, name: str) -> None:
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise InputError(f"{name} has dtype {array.dtype}; bool, integers and float16 to float64 are supported")

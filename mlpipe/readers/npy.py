@@ -59,6 +59,7 @@ class NpySource:
     ((3, 2), dtype('>f4'), 3, array([4., 5.], dtype=float32))
     """
 
+    seekable = True
     header: Header
     spec: Spec
     fingerprint: Fingerprint

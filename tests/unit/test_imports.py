@@ -22,7 +22,7 @@ LAYERS = (
     ("kernels",),
     ("measure",),
     ("buffers", "workers"),
-    ("link",),
+    ("link", "opening"),
     ("npy_format",),
     ("readers", "stages", "writers"),
     ("pipeline", "verbs"),

@@ -92,7 +92,16 @@ def planned(stage: Pairwise, sink, layout: Layout | None = None, threads: int = 
     if layout is not None:
         nbytes = layout.nbytes(held.layout[1], threads)
         held = replace(held, block_rows=layout.block_rows, layout=(layout, *held.layout[1:]), nbytes=nbytes)
-    return Plan(Pipeline(stage.x, [stage], sink), [spec, stage.plan(spec)], [held], PLENTY, 0, threads, held.block_rows, held.dtype)
+    return Plan(
+        Pipeline(stage.x, [stage], sink),
+        [spec, stage.plan(spec)],
+        [held],
+        PLENTY,
+        0,
+        threads,
+        held.block_rows,
+        held.dtype,
+    )
 
 
 def carried_out(stage: Pairwise, layout: Layout | None = None, threads: int = 2, **kind: bool) -> Kept:

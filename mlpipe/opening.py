@@ -1,0 +1,39 @@
+"""What verbs are given when they open what they name."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Identity(Protocol):
+    """What tells files apart."""
+
+    @property
+    def st_dev(self) -> int:
+        """Device."""
+
+    @property
+    def st_ino(self) -> int:
+        """Inode."""
+
+
+@dataclass(slots=True)
+class Opening:
+    """One chain being opened.
+
+    Parameters
+    ----------
+    files : ExitStack
+        Closes what was opened.
+    force : bool
+        Whether outputs may replace what is there.
+    inputs : list
+        Files that are read, which no output may replace; readers add theirs. Sinks keep the list itself,
+        so that what is opened later counts too.
+    """
+
+    files: ExitStack
+    force: bool = False
+    inputs: list[Identity] = field(default_factory=list)
