@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
-class Identity(Protocol):
-    """What tells files apart."""
+class FileIdentity(Protocol):
+    """What tells files apart: `os.stat_result` has it, and so has a fingerprint."""
 
     @property
     def st_dev(self) -> int:
@@ -36,4 +36,4 @@ class Opening:
 
     files: ExitStack
     force: bool = False
-    inputs: list[Identity] = field(default_factory=list)
+    inputs: list[FileIdentity] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,8 @@ from mlpipe.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from mlpipe.engine.budget import Plan
     from mlpipe.measure.record import ArrayFacts, Record
+    from mlpipe.opening import FileIdentity
     from mlpipe.pipeline import Pipeline
-    from mlpipe.readers.files import Fingerprint
     from mlpipe.writers.atomic import AtomicFile
 
 
@@ -45,7 +45,7 @@ class Request:
         What the record says of them.
     output : str or None
         Where the output goes; ``-`` for stdout.
-    kept : list of Fingerprint
+    kept : sequence of FileIdentity
         Files that the report must not replace.
     """
 
@@ -59,7 +59,7 @@ class Request:
     force: bool = False
     inputs: list[ArrayFacts] = field(default_factory=list)
     output: str | None = None
-    kept: list[Fingerprint] = field(default_factory=list)
+    kept: Sequence[FileIdentity] = field(default_factory=list)
 
 
 def carry_out(
@@ -123,7 +123,7 @@ def _measured(record: Record, request: Request, session: Session) -> Iterator[tu
     from mlpipe.measure.meter import Meter
     from mlpipe.report.progress import make_progress
 
-    total = int(record.plan["bytes_written"] or 0)
+    total = int(record.plan["bytes_written"] or record.plan["bytes_read"] or 0)
     mode = "none" if session.quiet else request.progress
     meter, memory = Meter(), MemorySampler()
     status: Literal["done", "failed", "interrupted"] = "failed"

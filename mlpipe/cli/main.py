@@ -25,6 +25,8 @@ from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputEr
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
 COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
+    "run": "A chain of verbs: read, transform, write.",
+    "verbs": "Every verb of a chain.",
     "info": "Shape, dtype, order and size from the header alone.",
     "doctor": "What this machine offers and mlpipe will use.",
     "warmup": "Compile and cache the kernels ahead of time.",
@@ -38,7 +40,7 @@ def load(name: str) -> Any:
     attribute = name.replace("-", "_")
     module = importlib.import_module(f"mlpipe.cli.{attribute}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name)(getattr(module, attribute))
+    single.command(name, context_settings=getattr(module, "SETTINGS", None))(getattr(module, attribute))
     return get_command(single)
 
 

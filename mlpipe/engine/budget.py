@@ -74,6 +74,7 @@ class Plan:
             "memory_ceiling": self.ceiling,
             "memory_base": self.base,
             "bytes_held": held,
+            "bytes_read": self.specs[0].nbytes,
             "bytes_written": self.output.nbytes,
             "threads": self.threads,
             "stages": stages,

@@ -9,10 +9,10 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from mlpipe.errors import OutputError
 from mlpipe.measure.sizes import format_size
+from mlpipe.opening import FileIdentity as FileIdentity
 
 _CURES = {
     errno.ENOSPC: "free some space or write to another disk",
@@ -24,18 +24,6 @@ _CURES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "choose a path without a circle of symbolic links",
 }
-
-
-class FileIdentity(Protocol):
-    """What tells files apart: `os.stat_result` has it, and so has a fingerprint."""
-
-    @property
-    def st_dev(self) -> int:
-        """Device."""
-
-    @property
-    def st_ino(self) -> int:
-        """Inode."""
 
 
 @dataclass(frozen=True, slots=True)

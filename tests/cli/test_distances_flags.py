@@ -55,7 +55,15 @@ def test_dry_run_prints_the_plan_and_touches_nothing(run: Run, monkeypatch: pyte
 
 def test_dry_run_as_json(run: Run) -> None:
     facts = plan_of(run, "-o", "D.npy", "--memory", "2GiB", "--threads", "1")
-    assert list(facts) == ["memory_ceiling", "memory_base", "bytes_held", "bytes_written", "threads", "stages"]
+    assert list(facts) == [
+        "memory_ceiling",
+        "memory_base",
+        "bytes_held",
+        "bytes_read",
+        "bytes_written",
+        "threads",
+        "stages",
+    ]
     assert (facts["memory_ceiling"], facts["threads"], facts["bytes_written"]) == (2048 * MIB, 1, 4 * 700 * 400)
     [stage] = facts["stages"]
     assert sum(stage["bytes_held"].values()) == facts["bytes_held"]

@@ -34,7 +34,7 @@ HEIGHTS = {name: height for height, layer in enumerate(LAYERS) for name in layer
 MODULES = [
     path for path in sorted(PACKAGE.rglob("*.py")) if path not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
 ]
-IMPORT_NAMES = {"memory-profiler": "memory_profiler"}
+IMPORT_NAMES = {"memory-profiler": "memory_profiler", "tomli-w": "tomli_w"}
 
 
 def imports(path: Path) -> Iterator[str]:
