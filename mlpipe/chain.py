@@ -17,6 +17,7 @@ from mlpipe.measure.host import processors
 from mlpipe.measure.memory import default_ceiling
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
+from mlpipe.stages.rowwise import fuse
 from mlpipe.verbs import find, name_of, table
 
 
@@ -157,4 +158,4 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     if rest and table()[name_of(rest[-1])].kind == "sink":
         sink = rest.pop().open(opening)
     stages: list[Stage] = [verb.open(opening) for verb in rest]
-    return Pipeline(source, stages, sink or make("nothing").open(opening))
+    return Pipeline(source, fuse(stages), sink or make("nothing").open(opening))
