@@ -46,7 +46,7 @@ clean: ## Remove everything that can be made again, .venv included
 # One stamp for each set of extras: installed again only when pyproject.toml changes.
 $(VENV)/.with-run: EXTRAS :=
 $(VENV)/.with-test: EXTRAS := [test]
-$(VENV)/.with-bench: EXTRAS := [bench]
+$(VENV)/.with-bench: EXTRAS := [bench,bench-loaders]
 $(VENV)/.with-dev: EXTRAS := [dev]
 $(VENV)/.with-%: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.$(EXTRAS)'
