@@ -57,6 +57,8 @@ class Spec:
         Type of the elements.
     labels : Labels, optional
         What each row carries along besides its values.
+    endless : bool
+        Whether rows never stop coming; then their number is None, and nothing that has to see them all can take them.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Spec:
     row_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     labels: Labels | None = None
+    endless: bool = False
 
     @property
     def row_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,10 @@ class NpySource:
     ----------
     path : str or path-like
         A regular file. Only its header is read here.
+    name : str, optional
+        What messages call the file; by default its path.
+    header : callable
+        Called with a descriptor and a name; returns what the file holds and where.
 
     Attributes
     ----------
@@ -64,13 +69,18 @@ class NpySource:
     spec: Spec
     fingerprint: Fingerprint
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        header: Callable[[int, str], Header] = read_header,
+    ) -> None:
         self.path = os.fsdecode(path)
-        self.name = shown_name(path)
+        self.name = name or shown_name(path)
         self._fd, self.fingerprint = open_regular(path)
         try:
             self._absolute = Path(path).absolute()  # the working directory may change
-            self.header = read_header(self._fd, self.name)
+            self.header = header(self._fd, self.name)
             if not self.header.shape:
                 raise InputError(f"{self.name}: shape () is a single value without rows; reshape it to (1,)")
         except BaseException:
