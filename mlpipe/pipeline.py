@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlpipe.link import Sink, Source, Spec, Stage
 
@@ -34,7 +34,8 @@ class Pipeline:
         MlpipeError
             For a stage that cannot follow what comes before it.
         """
-        specs = [self.source.spec]
+        read = self.source.spec
+        specs = [replace(read, dtype=read.dtype.newbyteorder("="))]  # which is how sources deliver it
         for stage in self.stages:
             specs.append(stage.plan(specs[-1]))
         return specs
