@@ -18,13 +18,14 @@ PACKAGE = ROOT / "mlpipe"
 
 # From the ground up; imports point down, and never sideways to a neighbour in the same row.
 LAYERS = (
-    ("errors", "declare"),
+    ("errors", "declare", "keys"),
     ("kernels",),
     ("measure",),
     ("buffers", "workers"),
     ("link", "opening"),
     ("npy_format",),
-    ("readers", "stages", "writers"),
+    ("readers", "writers"),
+    ("stages",),
     ("pipeline", "verbs"),
     ("engine",),
     ("api", "chain", "report"),
