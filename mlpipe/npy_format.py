@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +153,25 @@ def read_header(fd: int, name: str, *, check_size: bool = True) -> Header:
     if check_size:
         check_file_size(header, size, name)
     return header
+
+
+def read_stream_header(read: Callable[[int], bytes], name: str) -> Header:
+    """Read and validate the header of a stream by `read`, which returns fewer bytes than asked for only at the end.
+
+    Examples
+    --------
+    >>> import io
+    >>> np.save(file := io.BytesIO(), np.zeros((3, 2), np.float32))
+    >>> _ = file.seek(0)
+    >>> read_stream_header(file.read, "standard input").shape, file.tell()
+    ((3, 2), 128)
+    """
+    prefix = read(PREFIX_BYTES)
+    version, start, length = _measure(prefix, MAX_ARRAY_BYTES, name)
+    text = prefix[start:] + read(start + length - PREFIX_BYTES)
+    if len(text) < length:
+        raise InputError(f"{name}: truncated: a header of {length} bytes, but the stream ends after {len(text)}")
+    return parse_header(text, version, start + length, name)
 
 
 def check_file_size(header: Header, size: int, name: str) -> None:

@@ -1,0 +1,189 @@
+"""Rows of many ``.npy`` files, one file after the other."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from mlpipe.errors import InputError
+from mlpipe.link import Array, Spec
+from mlpipe.readers.files import Fingerprint, check_unchanged
+from mlpipe.readers.npy import NpySource
+
+OPEN_FILES = 64
+"""Files kept open at once, of the thousands there may be."""
+
+
+class Shard(NamedTuple):
+    """What is kept of a file that is not open."""
+
+    path: Path
+    name: str
+    rows: int
+    fingerprint: Fingerprint
+
+
+class ShardsSource:
+    """Rows of several ``.npy`` files as those of one.
+
+    All headers are read, compared and the files fingerprinted at once; rows only when asked for, by any thread.
+    Files may differ in the number of rows, byte order and order of storage, nothing else.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files, at least one.
+
+    Attributes
+    ----------
+    spec : Spec
+        All rows.
+    shards : list of Shard
+        The files.
+    bounds : ndarray of int64, shape (files + 1,)
+        The first row of each file, and the number of all rows.
+
+    Raises
+    ------
+    InputMissingError, InputError
+        As for `NpySource`; and if a file differs from the first in the shape of its rows or in dtype.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in "ab":
+    ...         np.save(f"{folder}/{name}.npy", np.full((2, 1), ord(name), "u1"))
+    ...     with ShardsSource([f"{folder}/a.npy", f"{folder}/b.npy"]) as source:
+    ...         source.read_rows(1, out := np.empty((2, 1), "f4"))
+    ...         source.spec.rows, out.tolist()
+    (4, [[97.0], [98.0]])
+    """
+
+    seekable = True
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
+        self.shards: list[Shard] = []
+        for path in paths:
+            with NpySource(path) as source:
+                if not self.shards:
+                    first = source.spec
+                _check_alike(source, first, self.shards)
+                self.shards.append(Shard(Path(path).absolute(), source.name, len(source), source.fingerprint))
+        self.bounds = np.cumsum([0, *(shard.rows for shard in self.shards)], dtype=np.int64)
+        self.spec = Spec(int(self.bounds[-1]), first.row_shape, first.dtype.newbyteorder("="))
+        self.name = f"{self.shards[0].name} … {self.shards[-1].name}" if len(paths) > 1 else self.shards[0].name
+        self._open = _OpenFiles(self.shards)
+
+    def read_rows(self, start: int, out: Array) -> None:
+        """Fill `out` with rows from `start` on, converted to its dtype.
+
+        Raises
+        ------
+        InputError
+            If a file vanished, shrank or was replaced since.
+        """
+        stop = start + len(out)
+        if not 0 <= start <= stop <= self.bounds[-1]:
+            raise IndexError(f"rows {start} to {stop} of {self.bounds[-1]}")
+        while start < stop:
+            place = int(np.searchsorted(self.bounds, start, side="right")) - 1
+            first, end = int(self.bounds[place]), min(stop, int(self.bounds[place + 1]))
+            with self._open.use(place) as source:
+                source.read_rows(start - first, out[len(out) - (stop - start) : len(out) - (stop - end)])
+            start = end
+
+    def check_unchanged(self) -> None:
+        """Raise InputError when a file was written to, truncated, replaced or removed since."""
+        for shard in self.shards:
+            check_unchanged(shard.path, shard.fingerprint, shard.name)
+
+    def close(self) -> None:
+        """Close all files; harmless when repeated."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard]) -> None:
+    """Raise InputError unless the rows of a file are such as those of the first."""
+    if source.spec.row_shape != first.row_shape:
+        differs = f"rows of shape {source.spec.row_shape}, but {first.row_shape}"
+    elif source.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
+        differs = f"{source.dtype.name}, but {first.dtype.name}"
+    else:
+        return
+    raise InputError(f"{source.name}: {differs} in {shards[0].name}; files that are read together must agree")
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A file, and how many are reading it."""
+
+    source: NpySource
+    users: int = 0
+
+
+class _OpenFiles:
+    """The files read last, open; none is closed while somebody reads it."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._lock = threading.Lock()
+        self._keep = OPEN_FILES
+
+    @contextmanager
+    def use(self, place: int) -> Iterator[NpySource]:
+        """A file, open for as long as the context lasts."""
+        with self._lock:
+            if not self._keep:
+                raise ValueError(f"{self._shards[place].name} is closed")
+            opened = self._opened.get(place) or _Opened(_reopen(self._shards[place]))
+            self._opened[place] = opened
+            self._opened.move_to_end(place)
+            opened.users += 1
+        try:
+            yield opened.source
+        finally:
+            with self._lock:
+                opened.users -= 1
+                self._close_idle()
+
+    def close(self) -> None:
+        """Close all files, those in use once they are not."""
+        with self._lock:
+            self._keep = 0
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close files that nobody reads, those used longest ago first, until few enough are open."""
+        idle = [place for place, opened in self._opened.items() if not opened.users]
+        with ExitStack() as closing:
+            for place in idle[: max(0, len(self._opened) - self._keep)]:
+                closing.enter_context(self._opened.pop(place).source)
+
+
+def _reopen(shard: Shard) -> NpySource:
+    """Open a file again; it must be the one that was looked at first."""
+    check_unchanged(shard.path, shard.fingerprint, shard.name)
+    source = NpySource(shard.path, shard.name)
+    if source.fingerprint != shard.fingerprint:
+        source.close()
+        raise InputError(f"{shard.name}: replaced while it was read; run again")
+    return source
