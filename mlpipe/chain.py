@@ -1,4 +1,4 @@
-"""Chains of verbs: built by name, opened, run, or iterated over."""
+"""Chains of verbs: built by name, opened, run, iterated over, kept as configs."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mlpipe.declare import parameters
+from mlpipe import config
+from mlpipe.declare import given_values, nearest, parameters
 from mlpipe.engine.budget import plan as make_plan
 from mlpipe.engine.local import iterate, run
 from mlpipe.errors import UsageError
 from mlpipe.link import Sink, Source, Stage
 from mlpipe.measure.host import processors
 from mlpipe.measure.memory import default_ceiling
+from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
 from mlpipe.stages.rowwise import fuse
-from mlpipe.verbs import find, name_of, table
+from mlpipe.verbs import Entry, entry_of, make, name_of, table
+from mlpipe.writers.nothing import NothingSink
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chain:
     """Verbs, one after the other; a new chain for every verb that is added.
 
-    Every verb is a method: its positional arguments come first, then those of the table ``mlpipe verbs``, so
+    Every verb is a method: its positional arguments come first, then its options, so
     ``mlpipe run read X.npy then head --rows 3`` is ``mlpipe.read("X.npy").head(rows=3)``. Iterating yields arrays
-    (with labels: pairs of arrays), one for every block or, after ``batch``, batch; a verb that ends a chain, such
-    as ``write``, runs it.
+    (with labels: pairs of arrays), one for every block or, after ``batch``, batch; it can be repeated, and be stopped
+    at any time. A verb that ends a chain, such as ``write``, runs it, and takes the arguments of `run`, too.
 
     Parameters
     ----------
@@ -44,86 +47,83 @@ class Chain:
     ...         print(batch.tolist())
     [[0, 1], [2, 3]]
     [[4, 5]]
+    >>> read("X.npy").head(rows=3)
+    mlpipe.read('X.npy').head(rows=3)
     """
 
     verbs: tuple[Any, ...]
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Chain:
+        """Take a chain from a config; what it says under ``[run]`` is for the command line alone."""
+        return cls(config.load(path).verbs)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the chain as a config, for `load` and ``mlpipe run --config``."""
+        file, content = config.config_file(path, self.verbs, force=force)
+        with file:
+            file.pwrite(content, 0)
+
+    def __repr__(self) -> str:
+        """As one would write it."""
+        return "mlpipe" + "".join(f".{_call(verb)}" for verb in self.verbs)
+
+    def __dir__(self) -> list[str]:
+        """Name the verbs, too."""
+        return [*super().__dir__(), *(_method(entry) for entry in table().values() if entry.kind != "source")]
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A method for every verb; dashes are written as underscores."""
-        entry = table().get(name.replace("_", "-").removesuffix("-"))
-        if entry is None or entry.kind == "source":
-            raise AttributeError(f"a chain has no verb {name!r}; see 'mlpipe verbs'")
+        methods = {} if name.startswith("__") else {_method(one): one for one in table().values()}
+        entry = methods.get(name)
+        if entry is None:
+            raise AttributeError(f"a chain has no verb {name!r}{nearest(name, methods)}")
+        if entry.kind == "source":
+            raise AttributeError(f"{name} is a source, with which a chain begins: mlpipe.{name}(…)")
 
         def add(*values: Any, **options: Any) -> Any:
+            how = _taken(entry, options) if entry.kind == "sink" else {}
             chain = Chain((*self.verbs, make(entry.name, *values, **options)))
-            if entry.kind == "sink":
-                chain.run()
-                return None
-            return chain
+            return chain.run(**how) if entry.kind == "sink" else chain
 
+        add.__name__, add.__doc__ = name, entry.load().__doc__
         return add
 
     def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+    def batches(self, *, memory: int | str | None = None, threads: int | None = None) -> Iterator[Any]:
+        """Iterate, with the arguments of `run`."""
+        if self.verbs and entry_of(self.verbs[-1]).kind == "sink":
+            raise UsageError(f"{self!r} ends with a sink; run it, or iterate over the chain before its last verb")
+        return self._batches(memory, threads)
+
+    def _batches(self, memory: int | str | None, threads: int | None) -> Iterator[Any]:
         with self.opened() as pipeline:
-            for block in iterate(make_plan(pipeline, default_ceiling(), processors())):
+            for block in iterate(make_plan(pipeline, _ceiling(memory), threads or processors())):
                 yield block.data if block.labels is None else (block.data, block.labels)
 
-    def run(self, *, memory: int | None = None, threads: int | None = None, force: bool = False) -> None:
+    def run(self, *, memory: int | str | None = None, threads: int | None = None, force: bool = False) -> None:
         """Carry the chain out; its last verb says where rows go.
 
         Parameters
         ----------
-        memory : int, optional
-            Ceiling on the memory of the whole process, in bytes.
+        memory : int or str, optional
+            Ceiling on the memory of the whole process, in bytes, or as in ``"512MiB"``.
         threads : int, optional
             Threads that compute; as many as there are processors for this process when not given.
         force : bool
             Whether outputs may replace what is there.
         """
         with self.opened(force=force) as pipeline:
-            run(make_plan(pipeline, memory or default_ceiling(), threads or processors()))
+            run(make_plan(pipeline, _ceiling(memory), threads or processors()))
 
     @contextmanager
     def opened(self, *, force: bool = False) -> Iterator[Pipeline]:
-        """The chain with everything open, as something that can be planned; without a sink it gets one that counts."""
+        """The chain with everything open, as something that can be planned; without a sink, rows go to the caller."""
         check_order(self.verbs)
         with ExitStack() as files:
             yield assemble(self.verbs, Opening(files, force))
-
-
-def make(name: str, *values: Any, **options: Any) -> Any:
-    """Return an instance of a verb from Python arguments.
-
-    Raises
-    ------
-    UsageError
-        For a verb or an option that does not exist, with the nearest name.
-    """
-    kind = find(name).load()
-    declared = parameters(kind)
-    positional = [one for one in declared if one.positional] or declared
-    many = positional[0].name if positional and positional[0].many and len(positional) == 1 else None
-    if many and values:
-        options[many] = tuple(_one(value) for value in _flat(values))
-        values = ()
-    names = [one.name for one in positional] + [one.name for one in declared if not one.positional]
-    given = {**dict(zip(names, values, strict=False)), **options}
-    unknown = [key for key in given if key not in names]
-    if unknown or len(values) > len(names):
-        raise UsageError(f"{name} has no {unknown[0] if unknown else 'so many arguments'}; it takes {', '.join(names)}")
-    missing = [one.name for one in declared if one.required and one.name not in given]
-    if missing:
-        raise UsageError(f"{name} needs {missing[0]}")
-    return kind(**given)
-
-
-def _flat(values: Sequence[Any]) -> Sequence[Any]:
-    """The values of one list, if that is what was given."""
-    return values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
-
-
-def _one(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def read(*paths: str | os.PathLike[str], **options: Any) -> Chain:
@@ -131,18 +131,47 @@ def read(*paths: str | os.PathLike[str], **options: Any) -> Chain:
     return Chain((make("read", *paths, **options),))
 
 
+def _method(entry: Entry) -> str:
+    return entry.name.replace("-", "_")
+
+
+def _taken(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `Chain.run` among those of a sink, which no longer has them."""
+    own = {one.name for one in parameters(entry.load())}
+    return {name: options.pop(name) for name in ("memory", "threads", "force") if name in options and name not in own}
+
+
+def _call(verb: Any) -> str:
+    """A verb as the call of a method."""
+    given = given_values(verb)
+    parts: list[str] = []
+    declared = parameters(type(verb))
+    for one in declared:
+        if not one.positional or one.name not in given or (parts and one.many):
+            continue
+        value = given.pop(one.name)
+        parts += [repr(part) for part in value] if one.many else [repr(value)]
+    parts += [f"{name}={value!r}" for name, value in given.items()]
+    return f"{_method(entry_of(verb))}({', '.join(parts)})"
+
+
+def _ceiling(memory: int | str | None) -> int:
+    return default_ceiling() if memory is None else parse_size(str(memory))
+
+
 def check_order(verbs: Sequence[Any]) -> None:
     """Raise UsageError unless a source comes first, and a sink last if at all."""
-    kinds = [table()[name_of(verb)].kind for verb in verbs]
-    for place, (verb, kind) in enumerate(zip(verbs, kinds, strict=True)):
-        name = name_of(verb)
-        if (place == 0) != (kind == "source"):
-            wanted = "a chain begins with a source, such as read" if place == 0 else "only the first link is a source"
-            raise UsageError(f"{name} cannot be link {place + 1}: {wanted}")
-        if kind == "sink" and place < len(verbs) - 1:
-            raise UsageError(
-                f"{name} cannot be link {place + 1}: it ends a chain, but {name_of(verbs[place + 1])} follows"
-            )
+    if not verbs:
+        raise UsageError("a chain begins with a source, such as read")
+    entries = [entry_of(verb) for verb in verbs]
+    for place, entry in enumerate(entries, 1):
+        link = f"link {place} ({entry.name})"
+        if place == 1 and entry.kind != "source":
+            raise UsageError(f"{link}: a {entry.kind} cannot come first; begin with a source, such as read")
+        if place > 1 and entry.kind == "source":
+            raise UsageError(f"{link}: a source can only come first; read takes several files")
+        if entry.kind == "sink" and place < len(verbs):
+            raise UsageError(f"{link}: a sink ends a chain, but {entries[place].name} follows")
 
 
 def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
@@ -151,11 +180,23 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     Stages that can show what they do as a source, right after one that can seek, become that source.
     """
     source: Source = verbs[0].open(opening)
+    within = [(name_of(verbs[0]), source.spec)]
     rest = list(verbs[1:])
     while rest and hasattr(rest[0], "view") and source.seekable:
-        source = rest.pop(0).view(source)
-    sink: Sink | None = None
-    if rest and table()[name_of(rest[-1])].kind == "sink":
+        verb = rest.pop(0)
+        source = verb.view(source)
+        within.append((name_of(verb), source.spec))
+    sink: Sink = _Caller()
+    ending = "caller"
+    if rest and entry_of(rest[-1]).kind == "sink":
+        ending = name_of(rest[-1])
         sink = rest.pop().open(opening)
     stages: list[Stage] = [verb.open(opening) for verb in rest]
-    return Pipeline(source, fuse(stages), sink or make("nothing").open(opening))
+    return Pipeline(source, fuse(stages), sink, within, ending)
+
+
+class _Caller(NothingSink):
+    """Stands for who iterates over a chain, and takes whole rows in order."""
+
+    sequential = True
+    stored = True

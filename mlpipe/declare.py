@@ -7,13 +7,21 @@ with dashes. Nothing is imported here but the standard library, so that listing 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import operator
+import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass
 from typing import Any
 
+from mlpipe.errors import UsageError
+
 _MARK = "mlpipe"
+
+MOST = 2**64
+"""Whole numbers stay below it, on either side of 0: a seed may have 64 bits, and nothing needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,113 @@ def given_values(verb: Any) -> dict[str, Any]:
     >>> given_values(Head()), given_values(Head(3))
     ({}, {'rows': 3})
     """
-    found = {parameter.name: getattr(verb, parameter.name) for parameter in parameters(type(verb))}
-    defaults = {parameter.name: parameter.default for parameter in parameters(type(verb))}
-    return {name: value for name, value in found.items() if defaults[name] is MISSING or value != defaults[name]}
+    found = {one.name: (getattr(verb, one.name), one.default) for one in parameters(type(verb))}
+    # By `repr`, for -0.0 is equal to 0.0.
+    return {name: value for name, (value, default) in found.items() if repr(value) != repr(default)}
+
+
+def value_of(one: Parameter, value: Any) -> Any:
+    """What a field holds for a value from Python or from a config.
+
+    Text is parsed where the field has a parser; arrays become tuples, and one value stands for an array of one.
+
+    Raises
+    ------
+    UsageError
+        For a value of another type.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Head:
+    ...     rows: int = option(10, help="How many.")
+    >>> [rows] = parameters(Head)
+    >>> value_of(rows, 3)
+    3
+    >>> value_of(rows, "x")
+    Traceback (most recent call last):
+    mlpipe.errors.UsageError: rows = 'x': give a whole number
+    """
+    if value is None and one.optional:
+        return None
+    if one.parse is not None and isinstance(value, str):
+        return one.parse(value)
+    if not one.many:
+        return _single(one, value)
+    if hasattr(value, "tolist"):  # an array
+        value = value.tolist()
+    return tuple(_single(one, part) for part in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _single(one: Parameter, value: Any) -> Any:
+    """One value of the parameter's type."""
+    if getattr(value, "ndim", None) == 0:  # a NumPy scalar
+        value = value.item()
+    choices = typing.get_args(one.type) if typing.get_origin(one.type) is typing.Literal else ()
+    if choices:
+        if isinstance(value, str | int) and value in choices:
+            return value
+        raise UsageError(f"{one.key} = {_shown(value)}{nearest(str(value)[:99], list(map(str, choices)))}")
+    convert, wanted = _KINDS.get(one.type, (_tuples, ""))
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{one.key} = {_shown(value)}: give {wanted}") from None
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not -MOST < (number := operator.index(value)) < MOST:
+        raise TypeError
+    return number
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise TypeError
+    return float(value)
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _text(value: Any) -> str:
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise TypeError
+    return text
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+_KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
+    int: (_whole, "a whole number"),
+    float: (_number, "a number"),
+    bool: (_switch, "true or false"),
+    str: (_text, "text"),
+}
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it, however long it is."""
+    if isinstance(value, int) and abs(value) >= MOST:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word.
+
+    Examples
+    --------
+    >>> nearest("memroy", ["memory", "threads"]), nearest("x", ["memory", "threads"])
+    ('; did you mean memory?', '; known are memory, threads')
+    """
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(words)}" if words else "; it has none"

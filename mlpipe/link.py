@@ -225,7 +225,8 @@ class Held:
     nbytes : dict of str to int
         Bytes by what they are held for.
     facts : dict
-        What else the plan shows: tiles, passes over a side source.
+        What else the plan shows: tiles, passes over a side source; under ``passes_over_source``, how often a
+        stage that fits reads the source before the run.
     layout : object
         What the stage itself needs to carry the plan out.
     """

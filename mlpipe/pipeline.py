@@ -20,11 +20,17 @@ class Pipeline:
         What is done to them, in order.
     sink : Sink
         Where they go.
+    within : sequence of (str, Spec)
+        Verbs that the source is made of, and what each of them makes of the rows; for showing the plan.
+    ending : str
+        Verb of the sink.
     """
 
     source: Source
     stages: Sequence[Stage]
     sink: Sink
+    within: Sequence[tuple[str, Spec]] = ()
+    ending: str = "write"
 
     def specs(self) -> list[Spec]:
         """What flows into the first stage, between stages, and into the sink.

@@ -47,6 +47,8 @@ class Request:
         Where the output goes; ``-`` for stdout.
     kept : sequence of FileIdentity
         Files that the report must not replace.
+    prefetch : int
+        As the flag.
     """
 
     command: list[str]
@@ -60,10 +62,16 @@ class Request:
     inputs: list[ArrayFacts] = field(default_factory=list)
     output: str | None = None
     kept: Sequence[FileIdentity] = field(default_factory=list)
+    prefetch: int = 1
 
 
 def carry_out(
-    pipeline: Pipeline, request: Request, session: Session, result: Callable[[], dict[str, Any] | None]
+    pipeline: Pipeline,
+    request: Request,
+    session: Session,
+    result: Callable[[int], dict[str, Any] | None],
+    *,
+    planned: Callable[[], None] | None = None,
 ) -> Record | None:
     """Plan and run a pipeline, with progress, the table afterwards, and the report.
 
@@ -76,7 +84,9 @@ def carry_out(
     session : Session
         Whether to be quiet.
     result : callable
-        What the record keeps as the result, asked for after the run.
+        What the record keeps as the result, for the number of rows that went to the sink; asked after the run.
+    planned : callable, optional
+        Called once the plan stands, before anything is done.
 
     Returns
     -------
@@ -89,7 +99,9 @@ def carry_out(
 
     keep_heap_trimmed()
     _check_report(request)
-    plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors())
+    plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors(), request.prefetch)
+    if planned is not None:
+        planned()
     if request.dry_run:
         _show_plan(plan, request.as_json)
         return None
@@ -97,8 +109,10 @@ def carry_out(
     with _measured(record, request, session) as (meter, advance):
         from mlpipe.engine.local import run
 
-        run(plan, meter, advance)
-        record.result = result()
+        rows = run(plan, meter, advance)
+        record.result = result(rows)
+        if record.output is not None and plan.output.rows is None:
+            record.output["shape"][0], record.output["bytes"] = rows, rows * plan.output.row_bytes
     return record
 
 
@@ -106,7 +120,7 @@ def _new_record(plan: Plan, request: Request) -> Record:
     from mlpipe.measure.record import Record
 
     record = Record(request.command, threads=plan.threads, memory_ceiling=plan.ceiling, inputs=request.inputs)
-    record.plan = plan.describe()
+    record.plan = _facts(plan)
     if request.output is not None:
         spec = plan.output
         shape = [int(spec.rows or 0), *spec.row_shape]
@@ -188,19 +202,30 @@ def _report_file(request: Request, path: Path, size: int | None) -> AtomicFile:
     return AtomicFile(path, size=size, force=request.force, inputs=request.kept)
 
 
+def _facts(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values; that of a chain of verbs says what each of them hands on."""
+    if not plan.pipeline.within:
+        return plan.describe()
+    return {**plan.describe(), "passes_over_source": plan.passes, "links": plan.links()}
+
+
 def _show_plan(plan: Plan, as_json: bool) -> None:
     from mlpipe.measure.sizes import format_size
 
-    facts = plan.describe()
+    facts = _facts(plan)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
+    if "links" in facts:
+        typer.echo(aligned(_link_rows(facts["links"])) + "\n")
     rows = [
         ("memory ceiling", format_size(plan.ceiling)),
         ("  interpreter and kernels", format_size(plan.base)),
         ("  held", format_size(facts["bytes_held"])),
         ("threads", str(plan.threads)),
     ]
+    if "passes_over_source" in facts:
+        rows.append(("passes over the source", str(facts["passes_over_source"])))
     for stage in facts["stages"]:
         rows.append(("stage", str(stage["stage"])))
         for name, value in stage.items():
@@ -209,5 +234,34 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
             elif name != "stage":
                 shown = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
                 rows.append((f"  {name.replace('_', ' ')}", shown))
-    rows.append(("written", format_size(plan.output.nbytes or 0) if plan.pipeline.sink.stored else "nothing"))
+    rows.append(("written", _written(plan)))
     typer.echo(aligned(rows))
+
+
+def _link_rows(links: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A line of the plan for each link."""
+    from mlpipe.measure.sizes import format_size
+
+    heading = ("link", "rows", "shape of a row", "dtype", "labels", "held")
+    return [
+        heading,
+        *(
+            (
+                link["link"],
+                "not known" if link["rows"] is None else f"{link['rows']:,}",
+                " x ".join(map(str, link["shape"])) or "one value",
+                link["dtype"],
+                link["labels"] or "",
+                format_size(link["bytes_held"]) if link["bytes_held"] else "",
+            )
+            for link in links
+        ),
+    ]
+
+
+def _written(plan: Plan) -> str:
+    from mlpipe.measure.sizes import format_size
+
+    if not plan.pipeline.sink.stored:
+        return "nothing"
+    return "not known ahead" if plan.output.nbytes is None else format_size(plan.output.nbytes)

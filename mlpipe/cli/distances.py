@@ -106,7 +106,7 @@ def distances(
             command, memory, threads, progress, report, dry_run, as_json, force, [_facts(file) for file in files],
             output, kept,
         )  # fmt: skip
-        record = carry_out(Pipeline(source, [stage], sink), request, session, lambda: _result(sink))
+        record = carry_out(Pipeline(source, [stage], sink), request, session, lambda _rows: _result(sink))
         if record is not None:
             _finish(record, stage, output, as_json, session)
 

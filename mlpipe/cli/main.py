@@ -40,7 +40,8 @@ def load(name: str) -> Any:
     attribute = name.replace("-", "_")
     module = importlib.import_module(f"mlpipe.cli.{attribute}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, context_settings=getattr(module, "SETTINGS", None))(getattr(module, attribute))
+    settings, kind = getattr(module, "SETTINGS", None), getattr(module, "COMMAND", None)
+    single.command(name, cls=kind, context_settings=settings)(getattr(module, attribute))
     return get_command(single)
 
 

@@ -13,6 +13,7 @@ import typer
 from mlpipe.errors import UsageError
 
 MOST_THREADS = 1024
+MOST_AHEAD = 1024
 
 
 def _size(text: str) -> int:
@@ -26,6 +27,13 @@ def _threads(text: str) -> int:
     """Whole number within reason."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_THREADS):
         raise UsageError(f"--threads {text}: give a whole number from 1 to {MOST_THREADS}")
+    return int(text)
+
+
+def _prefetch(text: int | str) -> int:
+    """Whole number within reason; Typer parses the default, too."""
+    if not (str(text).isascii() and str(text).isdigit() and 1 <= int(str(text)[:9]) <= MOST_AHEAD):
+        raise UsageError(f"--prefetch {text}: give a whole number from 1 to {MOST_AHEAD}")
     return int(text)
 
 
@@ -59,6 +67,13 @@ Threads = Annotated[
         help="Threads that compute.",
     ),
 ]
+Prefetch = Annotated[
+    int,
+    typer.Option(
+        "--prefetch", metavar="N", parser=_prefetch, envvar="MLPIPE_PREFETCH",
+        help="Blocks that are read ahead of the one in use.",
+    ),
+]  # fmt: skip
 Progress = Annotated[
     Literal["auto", "bar", "log", "none"],
     typer.Option(

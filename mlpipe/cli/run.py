@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,92 +15,132 @@ import typer
 from mlpipe.cli import options
 from mlpipe.cli.carry_out import Request, carry_out
 from mlpipe.cli.chain import parse_links, split_links
+from mlpipe.cli.complete import ChainCommand, complete_link
 from mlpipe.cli.session import Session, session_of
 from mlpipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlpipe.config import Config
     from mlpipe.measure.record import Record
+    from mlpipe.opening import FileIdentity
+    from mlpipe.pipeline import Pipeline
+
+SETTINGS = {"allow_interspersed_args": False}
+"""What follows the first link belongs to the chain, flags included."""
+
+COMMAND = ChainCommand
+"""Completes options inside the chain."""
+
+RUN_KEYS: dict[str, tuple[type, ...]] = {
+    "memory": (int, str), "threads": (int,), "prefetch": (int,), "progress": (str,), "force": (bool,), "report": (str,),
+}  # fmt: skip
+"""Flags that a config may hold under ``[run]``, and the types of their values there."""
+
+_WANTED = {int: "a whole number", str: "text", bool: "true or false"}
+
+
+def _use_config(context: typer.Context, path: Path | None) -> Any:
+    """Load the config; its flags become defaults, which flags and variables win over."""
+    if path is None or context.resilient_parsing:
+        return None
+    from mlpipe.config import load
+
+    config = load(path)
+    _check_flags(f"{path}: [run]", config.flags)
+    context.default_map = {key: value if isinstance(value, bool) else str(value) for key, value in config.flags.items()}
+    return config
+
+
+def _check_flags(where: str, flags: dict[str, Any]) -> None:
+    """Raise UsageError for a key that is no flag of a run, or a value of another type."""
+    from mlpipe.declare import nearest
+
+    for key, value in flags.items():
+        if key not in RUN_KEYS:
+            raise UsageError(f"{where}: no key {key!r}{nearest(key, RUN_KEYS)}")
+        if type(value) not in RUN_KEYS[key]:
+            raise UsageError(f"{where}: {key} = {value!r}: give {' or '.join(_WANTED[kind] for kind in RUN_KEYS[key])}")
+
 
 Links = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SOURCE … [then STAGE …]… [then SINK …]", help="Verbs and their options; see mlpipe verbs."),
+    typer.Argument(
+        metavar="SOURCE … [then STAGE …]… [then SINK …]",
+        help="Verbs and their options; see mlpipe verbs.",
+        autocompletion=complete_link,
+    ),
 ]
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE.toml", help="Take the chain from a config.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE.toml", callback=_use_config, is_eager=True, help="Take the chain from a config."
+    ),
+]
 SaveConfig = Annotated[
     Path | None, typer.Option("--save-config", metavar="FILE.toml", help="Also write the chain as a config.")
 ]
-SETTINGS = {"allow_interspersed_args": False}
-"""What follows the first link belongs to the chain, flags included."""
 
 
 def run(
     context: typer.Context,
     links: Links = None,
-    config: Config = None,
+    config: ConfigFile = None,
     save_config: SaveConfig = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     memory: options.Memory = None,
     threads: options.Threads = None,
+    prefetch: options.Prefetch = 1,
     progress: options.Progress = "auto",
     report: options.Report = None,
 ) -> None:
     """Read rows, pass them through stages, write them.
 
-    Links of the chain are separated by the word then; flags of the run come before the first. Each verb has its own
-    help: mlpipe run shuffle --help. All verbs: mlpipe verbs.
+    Links of the chain are separated by the word then, or by +; flags of the run come before the first link. Each
+    verb has its own help: mlpipe run head --help. All verbs: mlpipe verbs. A flag wins over its MLPIPE_… variable,
+    and that over the config.
 
     Example: mlpipe run read X.npy then head --rows 1000 then write head.npy
     """
     session = session_of(context)
-    flags: dict[str, Any] = {}
-    if config is not None:
-        if links:
-            raise UsageError("--config holds the chain; give no links beside it")
-        from mlpipe.cli.config import load
-
-        flags, verbs = load(config)
-        memory = memory or _memory(flags)
-        threads = threads or flags.get("threads")
-        force = force or bool(flags.get("force"))
-    else:
-        if not links:
-            raise UsageError("a chain needs a source, such as: mlpipe run read X.npy then head then write Y.npy")
-        verbs = parse_links(split_links(links))
+    verbs, kept = _verbs(context, links, config)
     from mlpipe.chain import assemble, check_order
     from mlpipe.opening import Opening
 
     check_order(verbs)
-    verbs = _with_sink(verbs)
-    given = {"memory": memory, "threads": threads, "force": force or None}
-    if save_config is not None:
-        _save(save_config, verbs, {key: value for key, value in given.items() if value is not None}, force)
+    ended = _with_sink(verbs)
     with ExitStack() as files:
-        opening = Opening(files, force)
-        pipeline = assemble(verbs, opening)
-        command = ["run", *_names(verbs)]
+        opening = Opening(files, force, kept)
+        pipeline = assemble(ended, opening)
         request = Request(
-            command, memory, threads, progress, report, dry_run, as_json, force, _facts(pipeline),
-            _output(verbs), list(opening.inputs),
+            ["run", *_names(ended)], memory, threads, progress, report, dry_run, as_json, force, _facts(pipeline),
+            _output(ended), opening.inputs, prefetch,
         )  # fmt: skip
-        record = carry_out(pipeline, request, session, lambda: _result(pipeline))
+        save = _saving(context, save_config, verbs, request)
+        record = carry_out(pipeline, request, session, lambda rows: {"rows": rows}, planned=save)
         if record is not None:
             _finish(record, as_json, session)
 
 
-def _memory(flags: dict[str, Any]) -> int | None:
-    from mlpipe.measure.sizes import parse_size
-
-    return parse_size(str(flags["memory"])) if "memory" in flags else None
+def _verbs(context: typer.Context, links: list[str] | None, config: Any) -> tuple[list[Any], list[FileIdentity]]:
+    """The chain, and the file it came from, if any."""
+    if config is not None:
+        if links:
+            raise UsageError(f"--config holds the chain; leave out {links[0]!r} and what follows")
+        found: Config = config
+        return list(found.verbs), [found.fingerprint] if found.fingerprint else []
+    if not links:
+        raise UsageError("a chain needs a source, such as: mlpipe run read X.npy then head then write Y.npy")
+    flags = [name for one in context.command.params for name in [*one.opts, *one.secondary_opts]]
+    return parse_links(split_links(links), flags), []
 
 
 def _with_sink(verbs: list[Any]) -> list[Any]:
     """The chain, ended by stdout where it has no sink."""
-    from mlpipe.chain import make
-    from mlpipe.verbs import name_of, table
+    from mlpipe.verbs import entry_of, make
 
-    if table()[name_of(verbs[-1])].kind == "sink":
+    if entry_of(verbs[-1]).kind == "sink":
         return verbs
     if sys.stdout.isatty():
         raise UsageError("the chain has no sink; end it with 'then write FILE', or 'then nothing' to only measure it")
@@ -115,34 +157,48 @@ def _output(verbs: list[Any]) -> str | None:
     return getattr(verbs[-1], "path", None)
 
 
-def _save(path: Path, verbs: list[Any], flags: dict[str, Any], force: bool) -> None:
-    from mlpipe.cli.config import dump
-    from mlpipe.writers.atomic import AtomicFile
+def _saving(
+    context: typer.Context, path: Path | None, verbs: list[Any], request: Request
+) -> Callable[[], None] | None:  # fmt: skip
+    """What writes the config once the chain is known to be valid; what can be known to fail fails now."""
+    if path is None:
+        return None
+    from mlpipe.config import config_file
 
-    content = dump(verbs, flags).encode()
-    with AtomicFile(path, size=len(content), force=force) as file:
-        file.pwrite(content, 0)
+    for what, other in (("write", request.output), ("--report", request.report)):
+        if other not in (None, "-") and os.path.realpath(path) == os.path.realpath(str(other)):
+            raise UsageError(f"--save-config and {what} both name {path}; give them different files")
+    given = {key: context.params[key] for key in RUN_KEYS if _was_given(context, key)}
+    flags = {key: value if isinstance(value, bool | int) else str(value) for key, value in given.items()}
+    file, content = config_file(path, verbs, flags, force=request.force, inputs=request.kept)
+    file.check()
+
+    def save() -> None:
+        with file:
+            file.pwrite(content, 0)
+
+    return save
 
 
-def _facts(pipeline: Any) -> list[Any]:
+def _was_given(context: typer.Context, key: str) -> bool:
+    """Whether a flag or the config says it; variables and defaults are not what was asked for here."""
+    source = context.get_parameter_source(key)
+    return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+
+
+def _facts(pipeline: Pipeline) -> list[Any]:
     spec = pipeline.source.spec
     shape = [spec.rows, *spec.row_shape]
     return [{"path": pipeline.source.name, "bytes": spec.nbytes, "shape": shape, "dtype": spec.dtype.name}]
 
 
-def _result(pipeline: Any) -> dict[str, Any]:
-    """What the sink says it got."""
-    return {"rows": getattr(pipeline.sink, "rows", None) or pipeline.specs()[-1].rows}
-
-
 def _finish(record: Record, as_json: bool, session: Session) -> None:
     """Say what was done."""
     output: dict[str, Any] = dict(record.output or {})
-    facts = {**(record.result or {}), **output}
     if as_json and output.get("path") != "-":
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps({**(record.result or {}), **output}))
     elif output:
         shape = " x ".join(map(str, output["shape"]))
         session.note(f"wrote {output['path']}: {shape} {output['dtype']}")
     else:
-        session.note(f"{facts['rows']:,} rows went through")
+        session.note(f"{(record.result or {})['rows']:,} rows went through")

@@ -42,6 +42,8 @@ class Plan:
         In which it does.
     read_bytes : int
         Bytes of the blocks that are read ahead, where no stage counts them.
+    blocks_ahead : int
+        Blocks of the source in flight: one in use, the others being read.
     ceiling, base : int
         Bytes of anonymous memory: the most there may be, and those that are taken before any data.
     threads : int
@@ -57,6 +59,7 @@ class Plan:
     block_rows: int
     dtype: np.dtype[Any]
     read_bytes: int = 0
+    blocks_ahead: int = BLOCKS_AHEAD
 
     @property
     def output(self) -> Spec:
@@ -80,9 +83,42 @@ class Plan:
             "stages": stages,
         }
 
+    def links(self) -> list[dict[str, Any]]:
+        """What each link hands on and holds, for `mlpipe run --dry-run` and its reports."""
+        pipeline = self.pipeline
+        within = pipeline.within or [("read", self.specs[0])]
+        links = [_link(name, spec, 0) for name, spec in within]
+        links[-1]["bytes_held"] = self.read_bytes
+        for stage, spec, held in zip(pipeline.stages, self.specs[1:], self.held, strict=True):
+            links.append(_link(stage.name, spec, sum(held.nbytes.values())))
+        return [*links, _link(pipeline.ending, self.output, 0)]
 
-def plan(pipeline: Pipeline, ceiling: int, threads: int) -> Plan:
+    @property
+    def passes(self) -> int:
+        """How often the source is read: by the run, and before it by each stage that has to see everything first."""
+        return 1 + sum(int(held.facts.get("passes_over_source", 0)) for held in self.held)
+
+
+def _link(name: str, spec: Spec, nbytes: int) -> dict[str, Any]:
+    return {
+        "link": name, "rows": spec.rows, "shape": list(spec.row_shape), "dtype": spec.dtype.name,
+        "labels": None if spec.labels is None else spec.labels.dtype.name, "bytes_held": nbytes,
+    }  # fmt: skip
+
+
+def plan(pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_AHEAD - 1) -> Plan:
     """Plan a pipeline within a ceiling on the anonymous memory of the whole process.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        What to plan.
+    ceiling : int
+        Bytes.
+    threads : int
+        Threads that compute.
+    prefetch : int
+        Blocks of the source that are read ahead of the one in use, where no stage chooses its blocks.
 
     Raises
     ------
@@ -94,7 +130,7 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int) -> Plan:
     specs = pipeline.specs()
     pipeline.sink.check(specs[-1])
     base = (anonymous_bytes() or 0) + KERNEL_BYTES
-    planning = _Planning(pipeline, specs, max(0, ceiling - base), threads)
+    planning = _Planning(pipeline, specs, max(0, ceiling - base), threads, prefetch + 1)
     try:
         return planning.plan(ceiling, base)
     except MemoryCeilingError as error:
@@ -109,8 +145,8 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int) -> Plan:
 class _Planning:
     """Shares out what memory there is: first to what streams, then what is left to what holds more."""
 
-    def __init__(self, pipeline: Pipeline, specs: list[Spec], nbytes: int, threads: int) -> None:
-        self.pipeline, self.specs, self.nbytes, self.threads = pipeline, specs, nbytes, threads
+    def __init__(self, pipeline: Pipeline, specs: list[Spec], nbytes: int, threads: int, ahead: int) -> None:
+        self.pipeline, self.specs, self.nbytes, self.threads, self.ahead = pipeline, specs, nbytes, threads, ahead
         self.at = "read"
 
     def plan(self, ceiling: int, base: int) -> Plan:
@@ -121,7 +157,7 @@ class _Planning:
             rows, read = 0, 0
         else:
             rows = self._block_rows()
-            read = BLOCKS_AHEAD * rows * _row_bytes(first)
+            read = self.ahead * rows * _row_bytes(first)
         streaming = [stage for stage in stages if stage.flow == "streaming"]
         held = self._hold(streaming, rows, self.nbytes - read, read)
         used = read + sum(sum(one.nbytes.values()) for one in held.values())
@@ -133,7 +169,7 @@ class _Planning:
         if rows:
             return Plan(
                 self.pipeline, self.specs, in_order, ceiling, base, self.threads, rows, first.dtype.newbyteorder("="),
-                read,
+                read, self.ahead,
             )  # fmt: skip
         chosen = in_order[0]
         return Plan(
@@ -143,7 +179,7 @@ class _Planning:
     def _block_rows(self) -> int:
         """Rows of a block such that blocks stay in the cache, and all that are in flight take half of the memory."""
         widest = max(1, *(_row_bytes(spec) for spec in self.specs))
-        in_flight = BLOCKS_AHEAD + 3 * len(self.pipeline.stages)
+        in_flight = self.ahead + 3 * len(self.pipeline.stages)
         return max(1, min(BLOCK_BYTES, self.nbytes // (2 * in_flight)) // widest)
 
     def _hold(self, stages: list[Stage], block_rows: int, room: int, used: int) -> dict[int, Held]:

@@ -29,7 +29,7 @@ def _nothing(_share: float) -> None:
     """No progress is shown."""
 
 
-def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] = _nothing) -> None:
+def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] = _nothing) -> int:
     """Carry out a plan. On an error or a signal the output is discarded and every thread ended.
 
     Parameters
@@ -40,6 +40,11 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
         What measures it.
     advance : callable
         Told, from the writer's thread, which share of the output was completed.
+
+    Returns
+    -------
+    int
+        Rows that went to the sink, which the plan may not have known.
     """
     pipeline = plan.pipeline
     sources = _sources(pipeline)
@@ -51,6 +56,7 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
                 for block in _chain(plan, local):
                     writer.put(block)
                 writer.finish()
+                return writer.rows
             except Closed:
                 raise local.error or RuntimeError("a channel was closed before the run was over") from None
             finally:
@@ -107,7 +113,7 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
     source, stages = plan.pipeline.source, plan.pipeline.stages
     rows = int(source.spec.rows or 0)
     ranges = ((start, min(start + plan.block_rows, rows)) for start in range(0, rows, plan.block_rows))
-    blocks = local.read(source, ranges, plan.dtype, "read")
+    blocks = local.read(source, ranges, plan.dtype, "read", plan.blocks_ahead)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
     for stage, held in zip(stages, plan.held, strict=True):
@@ -183,18 +189,32 @@ class LocalRun:
             with contextlib.suppress(RuntimeError):  # a signal came before it was started
                 thread.join(GRACE)
 
-    def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
+    def read(
+        self,
+        source: Source,
+        ranges: Iterable[tuple[int, int]],
+        dtype: np.dtype[np.generic],
+        name: str,
+        in_flight: int = BLOCKS_AHEAD,
+    ) -> Blocks:
         """Blocks of the row ranges, none longer than the first, read ahead by a thread of their own."""
-        return _Reader(self, source, iter(ranges), dtype, self._read_lanes[name]).blocks()
+        return _Reader(self, source, iter(ranges), dtype, self._read_lanes[name], in_flight).blocks()
 
 
 class _Reader:
     """A thread that reads row ranges into buffers that go round."""
 
     def __init__(
-        self, run: LocalRun, source: Source, ranges: Iterator[tuple[int, int]], dtype: np.dtype[np.generic], lane: Lane
+        self,
+        run: LocalRun,
+        source: Source,
+        ranges: Iterator[tuple[int, int]],
+        dtype: np.dtype[np.generic],
+        lane: Lane,
+        in_flight: int,
     ) -> None:
         self._run, self._source, self._ranges, self._dtype, self._lane = run, source, ranges, dtype, lane
+        self._in_flight = in_flight
         self._channel = run.channel()
         run.thread(self._read, lane.name)
 
@@ -220,10 +240,10 @@ class _Reader:
         for start, stop in self._ranges:
             if not pools:
                 make = partial(aligned_empty, (stop - start, *spec.row_shape), self._dtype)
-                pools.append(self._run.pool(BLOCKS_AHEAD, make))
+                pools.append(self._run.pool(self._in_flight, make))
                 if spec.labels is not None:
                     make = partial(aligned_empty, (stop - start, *spec.labels.row_shape), spec.labels.dtype)
-                    pools.append(self._run.pool(BLOCKS_AHEAD, make))
+                    pools.append(self._run.pool(self._in_flight, make))
             self._one(lane, pools, start, stop)
 
     def _one(self, lane: Lane, pools: list[Pool], start: int, stop: int) -> None:
@@ -250,6 +270,7 @@ class _Writer:
     ) -> None:
         self._run, self._sink, self._spec, self._advance, self._sources = run, sink, spec, advance, sources
         self._lane = run.write_lane
+        self.rows = 0
         self._channel = run.channel()
         self._done = threading.Event()
         run.thread(self._live, "write")
@@ -279,6 +300,7 @@ class _Writer:
                         writing.write(block)
                         new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
                         rows = block.start if new else rows
+                        self.rows = max(self.rows, block.start + len(block.data))
                         lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
                         self._advance(block.share)
                         block.release()

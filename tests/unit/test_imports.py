@@ -18,7 +18,8 @@ PACKAGE = ROOT / "mlpipe"
 
 # From the ground up; imports point down, and never sideways to a neighbour in the same row.
 LAYERS = (
-    ("errors", "declare", "keys"),
+    ("errors",),
+    ("declare", "keys"),
     ("kernels",),
     ("measure",),
     ("buffers", "workers"),
@@ -27,7 +28,7 @@ LAYERS = (
     ("readers", "writers"),
     ("stages",),
     ("pipeline", "verbs"),
-    ("engine",),
+    ("config", "engine"),
     ("api", "chain", "report"),
     ("cli",),
 )
