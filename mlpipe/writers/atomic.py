@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import secrets
+import shutil
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mlpipe.errors import OutputError
 from mlpipe.link import Array
+from mlpipe.writers.draft import Draft, failures, link, open_named, open_unnamed, sync_directory
 from mlpipe.writers.lock import hold
-from mlpipe.writers.pages import PageFile
-from mlpipe.writers.target import FileIdentity, Target, check_target, failure
+from mlpipe.writers.target import FileIdentity, Target, check_new_directory, check_target
 
-_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-_NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 
 class AtomicFile:
@@ -78,9 +78,8 @@ class AtomicFile:
         self._size, self._force, self._inputs, self._hint = size, force, inputs, hint
         # Short, for the output's own name may be as long as names can be.
         self._temporary = self._target.path.with_name(f".mlpipe-{secrets.token_hex(8)}.tmp")
-        self._named = self._synced = False
-        self._fd = -1
-        self._pages: PageFile | None = None
+        self._named = False
+        self._draft: Draft | None = None
         self._lock: socket.socket | None = None
 
     def check(self) -> None:
@@ -89,45 +88,33 @@ class AtomicFile:
         The output exists and `force` was not given, is an input, is not a regular file; its directory does
         not exist or cannot be written; there is no room for its size.
         """
-        with self._failures():
+        with failures(self._target.name):
             check_target(self._target, self._size, force=self._force, inputs=self._inputs, hint=self._hint)
 
     def pwrite(self, data: bytes | Array, offset: int) -> None:
-        """Write all of `data` at `offset`; from one thread.
-
-        Parameters
-        ----------
-        data : bytes or ndarray
-            C-contiguous. Written without a copy, past the page cache, where it is long and lies in its
-            memory page as it will in the file's (see `PageFile`).
-        offset : int
-            Position in the file.
-        """
-        if self._pages is None:
+        """Write all of `data` at `offset`, as `Draft.pwrite` does."""
+        if self._draft is None:
             raise ValueError(f"{self._target.name} is not open")
-        self._synced = False
-        with self._failures():
-            self._pages.pwrite(data, offset)
+        self._draft.pwrite(data, offset)
 
     def sync(self) -> None:
         """Bring what was written to disk, which takes long; afterwards the file appears at once."""
-        if not self._synced:
-            with self._failures():
-                os.fsync(self._fd)
-        self._synced = True
+        if self._draft is not None:
+            self._draft.sync()
 
     def __enter__(self) -> Self:
         self.check()
         try:
-            with self._failures():
+            with failures(self._target.name):
                 self._lock = hold(self._target.path, self._target.name)
                 self.check()  # again: a run that held it may just have ended
-                self._fd = self._create()
-                self._take_over()
-                self._preallocate()
-            self._pages = PageFile(self._fd)
+                fd = open_unnamed(self._target.path.parent)
+                self._named = fd is None
+                self._draft = Draft(open_named(self._temporary) if fd is None else fd, self._target.name)
+                self._take_over(self._draft)
+                self._draft.make_room(self._size)
         except BaseException:
-            self._discard()
+            self.discard()
             raise
         return self
 
@@ -136,60 +123,46 @@ class AtomicFile:
     ) -> None:
         try:
             if kind is None:
-                with self._failures():
-                    self._commit()
+                self.sync()
+                self.appear()
         finally:
-            self._discard()
+            self.discard()
 
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Say which file it is that the system refuses something about."""
-        try:
-            yield
-        except OSError as error:
-            raise failure(self._target.name, error) from error
+    def appear(self) -> None:
+        """Give the file its name, after `sync`."""
+        with failures(self._target.name):
+            if self._force:
+                if not self._named:
+                    self._link(self._temporary)
+                self._temporary.replace(self._target.path)
+            else:
+                self._appear_as_new()
+            sync_directory(self._target.path.parent)
 
-    def _create(self) -> int:
-        """Open a new file, if possible one without a name."""
-        try:
-            if Path("/proc/self/fd").is_dir():  # through which it gets its name
-                return os.open(self._target.path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
-        except OSError as error:
-            if error.errno not in _NO_UNNAMED:
-                raise
-        self._named = True
-        return os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o666)
+    def take_back(self) -> None:
+        """Remove the file that appeared, unless it replaced another."""
+        if not self._force:
+            with contextlib.suppress(OSError):
+                self._target.path.unlink()
 
-    def _take_over(self) -> None:
+    def discard(self) -> None:
+        """Close everything and remove the temporary name; harmless when repeated."""
+        with contextlib.suppress(OSError):  # mostly it has no such name
+            self._temporary.unlink()
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_over(self, draft: Draft) -> None:
         """Give the new file the owner and mode of the one it replaces, where allowed."""
         old = self._target.status()
         if old is not None:
             with contextlib.suppress(PermissionError):
-                os.fchown(self._fd, old.st_uid, old.st_gid)
+                os.fchown(draft.fd, old.st_uid, old.st_gid)
             with contextlib.suppress(PermissionError):
-                os.fchmod(self._fd, stat.S_IMODE(old.st_mode) & 0o777)
-
-    def _preallocate(self) -> None:
-        """Make room, so that a full disk shows now."""
-        if not self._size:
-            return
-        try:
-            os.posix_fallocate(self._fd, 0, self._size)
-        except OSError as error:
-            if error.errno not in _NO_PREALLOCATION:
-                raise
-            os.ftruncate(self._fd, self._size)
-
-    def _commit(self) -> None:
-        """Bring the file to disk and give it its name."""
-        self.sync()
-        if self._force:
-            if not self._named:
-                self._link(self._temporary)
-            self._temporary.replace(self._target.path)
-        else:
-            self._appear_as_new()
-        _sync_directory(self._target.path.parent)
+                os.fchmod(draft.fd, stat.S_IMODE(old.st_mode) & 0o777)
 
     def _appear_as_new(self) -> None:
         """Give the file its name unless that is taken by now."""
@@ -209,38 +182,208 @@ class AtomicFile:
 
     def _link(self, name: Path) -> None:
         """Give the file a further name, its first if it has none."""
-        source = self._temporary if self._named else Path(f"/proc/self/fd/{self._fd}")
-        # Python follows a link only if it gets a directory, which absolute paths then leave unused.
-        directory = os.open("/", os.O_PATH | os.O_DIRECTORY)
+        if self._draft is not None:
+            link(self._temporary if self._named else self._draft.unnamed_path, name)
+
+
+class AtomicFiles:
+    """Files that appear together: all of them or, when one cannot, none of those that are new.
+
+    Parameters
+    ----------
+    files : sequence of AtomicFile
+        Not yet entered.
+    """
+
+    def __init__(self, files: Sequence[AtomicFile]) -> None:
+        self._files = files
+
+    def check(self) -> None:
+        """Raise OutputError for what can be known to fail, changing nothing."""
+        for file in self._files:
+            file.check()
+
+    def sync(self) -> None:
+        """Bring what was written to disk."""
+        for file in self._files:
+            file.sync()
+
+    def __enter__(self) -> Self:
         try:
-            os.link(source, name, src_dir_fd=directory, follow_symlinks=True)
+            for file in self._files:
+                file.__enter__()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.sync()
+                self._appear()
         finally:
-            os.close(directory)
+            self._discard()
+
+    def _appear(self) -> None:
+        there: list[AtomicFile] = []
+        try:
+            for file in self._files:
+                file.appear()
+                there.append(file)
+        except BaseException:
+            for file in there:
+                file.take_back()
+            raise
 
     def _discard(self) -> None:
-        """Close everything and remove the temporary name; harmless when repeated."""
-        with contextlib.suppress(OSError):  # mostly it has no such name
-            self._temporary.unlink()
-        if self._pages is not None:
-            self._pages.close()
-            self._pages = None
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        for file in self._files:
+            file.discard()
+
+
+class AtomicDirectory:
+    """A directory of new files that appears whole or not at all; a context manager.
+
+    Leaving the context normally makes it appear, on disk for good; an exception discards it. While they are written
+    its files have no names, so that even SIGKILL leaves nothing; only where there are more of them than a process
+    may well keep open, or the file system cannot do that, are they in a hidden ``.mlpipe-….tmp`` beside the output.
+    What is there already is never replaced: a directory may hold more than one thinks of.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where it will appear; may end with a slash.
+    size : int or None
+        Bytes of all its files; None when not known.
+    largest : int, optional
+        Bytes of the largest of them.
+    kept_open : int, optional
+        Files that are kept open without a name; by default a quarter of what the system allows.
+
+    Raises
+    ------
+    OutputError
+        On entering, for whatever `check` would refuse; later when the system refuses something.
+    LockedError
+        On entering, when another run is writing the same output.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory, "greetings")
+    ...     with AtomicDirectory(path, size=5) as made:
+    ...         made.create("hello.txt", 5).pwrite(b"hello", 0)
+    ...         there = path.exists()
+    ...     there, os.listdir(path)
+    (False, ['hello.txt'])
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: int | None,
+        largest: int | None = None,
+        kept_open: int | None = None,
+    ) -> None:
+        name = os.fsdecode(path)
+        self._target, self._size, self._largest = Target.of(name.rstrip("/") or name), size, largest
+        self._kept_open = kept_open or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        self._hidden = self._target.path.with_name(f".mlpipe-{secrets.token_hex(8)}.tmp")
+        self._drafts: dict[str, Draft] = {}
+        self._made_hidden = False
+        self._lock: socket.socket | None = None
+
+    def check(self) -> None:
+        """Raise OutputError for what can be known to fail, changing nothing."""
+        with failures(self._target.name):
+            check_new_directory(self._target, self._size, self._largest)
+
+    def create(self, name: str, size: int | None) -> Draft:
+        """Start a new file; it may be written to until the next one is started.
+
+        Parameters
+        ----------
+        name : str
+            Within the directory.
+        size : int or None
+            Bytes, for which room is made.
+        """
+        shown = f"{self._target.name}/{name}"
+        with failures(shown):
+            if len(self._drafts) >= self._kept_open:
+                self._settle()
+            fd = open_unnamed(self._target.path.parent)
+            if fd is None:
+                self._settle()
+                fd = open_named(self._hide() / name)
+            self._drafts[name] = draft = Draft(fd, shown)
+            draft.make_room(size)
+        return draft
+
+    def sync(self) -> None:
+        """Bring what was written to disk."""
+        for draft in self._drafts.values():
+            draft.sync()
+
+    def __enter__(self) -> Self:
+        self.check()
+        try:
+            with failures(self._target.name):
+                self._lock = hold(self._target.path, self._target.name)
+                self.check()  # again: a run that held it may just have ended
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                with failures(self._target.name):
+                    self._appear()
+        finally:
+            self._discard()
+
+    def _hide(self) -> Path:
+        """The hidden directory, made when first needed."""
+        if not self._made_hidden:
+            self._hidden.mkdir()
+            self._made_hidden = True
+        return self._hidden
+
+    def _settle(self) -> None:
+        """Bring all files to disk and into the hidden directory, and close them."""
+        self.sync()
+        for name, draft in self._drafts.items():
+            if not (self._hide() / name).exists():
+                link(draft.unnamed_path, self._hide() / name)
+            draft.close()
+        self._drafts.clear()
+
+    def _appear(self) -> None:
+        self._settle()
+        sync_directory(self._hide())
+        try:
+            self._hidden.rename(self._target.path)  # fails for whatever is there, but for an empty directory
+        except OSError as error:
+            if not os.path.lexists(self._target.path):
+                raise
+            raise OutputError(f"{self._target.name}: appeared meanwhile and is kept; write to another one") from error
+        self._made_hidden = False
+        sync_directory(self._target.path.parent)
+
+    def _discard(self) -> None:
+        """Close everything and remove the hidden directory; harmless when repeated."""
+        for draft in self._drafts.values():
+            draft.close()
+        self._drafts.clear()
+        if self._made_hidden:
+            shutil.rmtree(self._hidden, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
-
-
-def _sync_directory(directory: Path) -> None:
-    """Bring a new name to disk; a directory that may not be read cannot be synced."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # not every network file system can
-            raise
-    finally:
-        os.close(fd)

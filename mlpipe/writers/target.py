@@ -93,6 +93,31 @@ def check_target(target: Target, size: int | None, *, force: bool, inputs: Itera
     there = target.status()
     if there is not None:
         _check_replaceable(target.name, there, force, inputs)
+    _check_place(target, size, hint)
+
+
+def check_new_directory(target: Target, size: int | None, largest: int | None) -> None:
+    """Raise OutputError unless a new directory of files of `size` bytes can be expected to appear at `target`.
+
+    Parameters
+    ----------
+    target : Target
+        Where.
+    size : int or None
+        Bytes of all files; None when not known.
+    largest : int or None
+        Bytes of the largest of them.
+    """
+    if os.path.lexists(target.path):
+        raise OutputError(
+            f"{target.name}: exists, and a directory is never replaced, not even with --force; "
+            "remove it or write to another one"
+        )
+    _check_place(target, size, "", largest)
+
+
+def _check_place(target: Target, size: int | None, hint: str, largest: int | None = None) -> None:
+    """Raise OutputError unless something new can be made where `target` is, with room for it."""
     directory = target.path.parent
     if not directory.is_dir():
         raise OutputError(f"{target.name}: there is no directory {directory}; create it first")
@@ -100,11 +125,13 @@ def check_target(target: Target, size: int | None, *, force: bool, inputs: Itera
         reason = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
         raise failure(target.name, OSError(reason, os.strerror(reason)))
     if size is not None:
-        check_room(target.name, directory, size, hint)
+        check_room(target.name, directory, size, hint, largest)
 
 
-def check_room(name: str, place: Path | int, size: int, hint: str = "") -> None:
+def check_room(name: str, place: Path | int, size: int, hint: str = "", largest: int | None = None) -> None:
     """Raise OutputError unless there is room for `size` bytes where `place`, a path or descriptor, is.
+
+    They are those of one file, or of several of which the `largest` is given.
 
     Examples
     --------
@@ -114,7 +141,7 @@ def check_room(name: str, place: Path | int, size: int, hint: str = "") -> None:
 mlpipe neighbors needs less
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if limit != resource.RLIM_INFINITY and size > limit:
+    if limit != resource.RLIM_INFINITY and (size if largest is None else largest) > limit:
         short, cure = f"files may have {format_size(limit)}", _CURES[errno.EFBIG]
     else:
         disk = os.statvfs(place)
