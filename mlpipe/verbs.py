@@ -64,6 +64,11 @@ _OWN = (
     _own("read", "source", "streaming", "readers.read:Read", "Rows of .npy files, one after the other."),
     _own("head", "stage", "streaming", "stages.head:Head", "The first rows."),
     _own("batch", "stage", "streaming", "stages.batch:Batch", "Rows in batches of one size."),
+    _own("standardize", "stage", "fitting", "stages.standardize:Standardize",
+         "Every column with mean 0 and standard deviation 1."),
+    _own("minmax", "stage", "fitting", "stages.minmax:MinMax", "Every column stretched to one range, by its smallest and largest value."),
+    _own("robust-scale", "stage", "fitting", "stages.robust_scale:RobustScale",
+         "Every column less its median, divided by its interquartile range: outliers do not count."),
     _own("write", "sink", "streaming", "writers.write:Write", "A .npy file, or - for stdout."),
     _own("nothing", "sink", "streaming", "writers.nothing:Nothing", "No output: rows are only counted and measured."),
 )
@@ -110,7 +115,7 @@ def _entry(name: str, target: str, verb: Any) -> Entry:
     """The line of the table for another package's class."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name == "then":
         raise ValueError("a verb is named in small letters, digits and dashes")
-    kind = getattr(verb, "kind", "stage" if hasattr(verb, "apply") else None)
+    kind: Any = getattr(verb, "kind", "stage" if hasattr(verb, "apply") else None)
     if kind not in typing.get_args(Kind) or not hasattr(verb, "open"):
         raise TypeError("a verb has a method open, and kind is source, stage or sink")
     parameters(verb)
