@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 
@@ -37,3 +39,15 @@ class Opening:
     files: ExitStack
     force: bool = False
     inputs: list[FileIdentity] = field(default_factory=list)
+
+
+def labels_path(path: str | os.PathLike[str]) -> Path:
+    """Where the labels are of the rows in a file: beside it.
+
+    Examples
+    --------
+    >>> labels_path("out/shard-00000.npy").name
+    'shard-00000-labels.npy'
+    """
+    path = Path(path)
+    return path.with_name(f"{path.stem}-labels{path.suffix}")

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlpipe.errors import InputError, InputMissingError
+from mlpipe.opening import labels_path
 from mlpipe.readers.files import shown_name
 
 LIST_BYTES = 64 << 20
 """A list of files is not longer: what is longer is something else."""
-
-LABELS_SUFFIX = "-labels"
-"""What a file of labels adds to the name of the file whose rows they belong to."""
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -110,18 +108,6 @@ def listed(source: str) -> list[str]:
     if not found:
         raise InputMissingError(f"{name}: names no file; --files-from takes a list of files, one a line")
     return found
-
-
-def labels_path(path: str | os.PathLike[str]) -> Path:
-    """Where the labels belong of the rows in a file.
-
-    Examples
-    --------
-    >>> labels_path("out/shard-00000.npy").name
-    'shard-00000-labels.npy'
-    """
-    path = Path(path)
-    return path.with_name(f"{path.stem}{LABELS_SUFFIX}{path.suffix}")
 
 
 def split_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:

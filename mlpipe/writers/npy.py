@@ -5,29 +5,42 @@ Both give the same bytes, and those of `numpy.save`.
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
-from mlpipe.errors import OutputError
+from mlpipe.errors import OutputError, UsageError
 from mlpipe.link import Array, Block, Spec
-from mlpipe.npy_format import build_header
-from mlpipe.writers.atomic import AtomicFile
+from mlpipe.opening import labels_path
+from mlpipe.writers.atomic import AtomicFile, AtomicFiles
+from mlpipe.writers.draft import spool
 from mlpipe.writers.target import FileIdentity, check_room, failure, is_input
+from mlpipe.writers.tiles import Layout as Layout
+from mlpipe.writers.tiles import (
+    Store,
+    Tiles,
+    array_bytes,
+    check_ends,
+    labels_block,
+    labels_spec,
+    npy_header,
+)
 
-Layout = Literal["matrix", "condensed"]
-Store = Callable[[Array, int], None]
-"""Writes contiguous values at a position, counted in elements."""
+PIECE_BYTES = 1 << 20
+"""Of a temporary file that is handed on."""
 
 
 class NpySink:
     """A ``.npy`` file, filled in any order, that appears whole or not at all.
+
+    Labels go into a file of their own beside it (`mlpipe.opening.labels_path`), which appears together with it. Where
+    the number of rows is not known, the file grows and its header is completed at the end, to the same bytes.
 
     Parameters
     ----------
@@ -69,6 +82,7 @@ class NpySink:
         hint: str = "",
     ) -> None:
         self._path, self._force, self._layout, self._inputs, self._hint = path, force, layout, inputs, hint
+        self.rows: int | None = None
 
     def check(self, spec: Spec) -> None:
         """Raise OutputError for what can be known to fail, changing nothing.
@@ -76,7 +90,8 @@ class NpySink:
         The output exists and `force` was not given, is an input, is not a regular file; its directory does
         not exist or cannot be written; there is no room for it.
         """
-        self._file(spec).check()
+        check_ends(spec)
+        AtomicFiles([self._file(path, part) for path, part in self._parts(spec)]).check()
 
     def offset(self, spec: Spec) -> int:
         """Length of the header."""
@@ -86,8 +101,8 @@ class NpySink:
         """Nothing is compiled."""
 
     @contextmanager
-    def open(self, spec: Spec) -> Iterator[_Tiles]:
-        """Start the file; it appears when the context ends without an error.
+    def open(self, spec: Spec) -> Iterator[_Arrays]:
+        """Start the file, and one for labels; they appear when the context ends without an error.
 
         Raises
         ------
@@ -96,20 +111,61 @@ class NpySink:
         LockedError
             If another run is writing the same output.
         """
+        parts = self._parts(spec)
+        files = [self._file(path, part) for path, part in parts]
+        with AtomicFiles(files):
+            arrays = [_Array(file, part, self._layout) for file, (_, part) in zip(files, parts, strict=True)]
+            yield _Arrays(arrays)
+            for array in arrays:
+                array.finish()
+            self.rows = arrays[0].tiles.rows
+
+    def _parts(self, spec: Spec) -> list[tuple[str | os.PathLike[str], Spec]]:
+        """The files, and what each holds."""
+        rows = (self._path, replace(spec, labels=None))
+        return [rows] if spec.labels is None else [rows, (labels_path(self._path), labels_spec(spec, spec.labels))]
+
+    def _file(self, path: str | os.PathLike[str], spec: Spec) -> AtomicFile:
+        size = array_bytes(spec)
+        return AtomicFile(path, size=size, force=self._force, inputs=self._inputs, hint=self._hint)
+
+
+class _Array:
+    """A ``.npy`` array on its way into a file."""
+
+    def __init__(self, file: AtomicFile, spec: Spec, layout: Layout) -> None:
+        self._file, self._spec = file, spec
         header = npy_header(spec)
-        with self._file(spec) as file:
-            file.pwrite(header, 0)
+        file.pwrite(header, 0)
 
-            def store(data: Array, at: int) -> None:
-                file.pwrite(data, len(header) + at * data.itemsize)
+        def store(data: Array, at: int) -> None:
+            file.pwrite(data, len(header) + at * data.itemsize)
 
-            tiles = _Tiles(spec, self._layout, store, file.sync)
-            yield tiles
-            tiles.check_complete()
+        self.tiles = Tiles(spec, layout, store, file.sync)
 
-    def _file(self, spec: Spec) -> AtomicFile:
-        size = len(npy_header(spec)) + (spec.nbytes or 0)
-        return AtomicFile(self._path, size=size, force=self._force, inputs=self._inputs, hint=self._hint)
+    def finish(self) -> None:
+        """Check that it is whole, and complete the header where the number of rows was not known."""
+        self.tiles.check_complete()
+        if self._spec.rows is None:
+            self._file.pwrite(npy_header(replace(self._spec, rows=self.tiles.rows)), 0)
+
+
+class _Arrays:
+    """Rows, and their labels if they have any."""
+
+    def __init__(self, arrays: Sequence[_Array]) -> None:
+        self._rows, *self._labels = (array.tiles for array in arrays)
+
+    def write(self, block: Block) -> None:
+        """Store a tile, and the labels of its rows once."""
+        self._rows.write(block)
+        if self._labels and block.column == 0:
+            self._labels[0].write(labels_block(block))
+
+    def sync(self) -> None:
+        """Bring to disk what was stored."""
+        for tiles in (self._rows, *self._labels):
+            tiles.sync()
 
 
 class HasDescriptor(Protocol):
@@ -157,9 +213,13 @@ class StreamSink:
     ) -> None:
         self._fd = file if isinstance(file, int) else file.fileno()
         self._name, self._layout, self._inputs = name, layout, inputs
+        self.rows: int | None = None
 
     def check(self, spec: Spec) -> None:
-        """Raise OutputError if it is an input, or a file on a disk without room."""
+        """Raise OutputError if it is an input, or a file on a disk without room; UsageError if labels have no place."""
+        check_ends(spec)
+        if spec.labels is not None:
+            raise UsageError(f"write -: {self._name} holds one array; add --labels column, or write to a file")
         try:
             status = os.fstat(self._fd)
         except OSError as error:
@@ -167,7 +227,7 @@ class StreamSink:
         if is_input(status, self._inputs):
             raise OutputError(f"{self._name}: also an input, which writing it would destroy; redirect to another file")
         if stat.S_ISREG(status.st_mode):
-            check_room(self._name, self._fd, len(npy_header(spec)) + (spec.nbytes or 0))
+            check_room(self._name, self._fd, array_bytes(spec) or 0)
 
     def offset(self, spec: Spec) -> int:
         """Length of the header."""
@@ -177,8 +237,11 @@ class StreamSink:
         """Nothing is compiled."""
 
     @contextmanager
-    def open(self, spec: Spec) -> Iterator[_Tiles]:
+    def open(self, spec: Spec) -> Iterator[Tiles]:
         """Write the header; what was written before an error stays written.
+
+        Where the number of rows is not known, they first go into a temporary file without a name: the header, which
+        says it, comes before them.
 
         Raises
         ------
@@ -186,7 +249,25 @@ class StreamSink:
             If the reader went away or the system refuses something.
         """
         self.check(spec)
-        self._write_all(memoryview(npy_header(spec)))
+        if spec.rows is None:
+            with spool() as draft:
+                tiles = Tiles(spec, self._layout, lambda data, at: draft.pwrite(data, at * data.itemsize), lambda: None)
+                yield tiles
+                tiles.check_complete()
+                self._write_all(memoryview(npy_header(replace(spec, rows=tiles.rows))))
+                at = 0
+                while piece := draft.pread(PIECE_BYTES, at):
+                    self._write_all(memoryview(piece))
+                    at += len(piece)
+        else:
+            self._write_all(memoryview(npy_header(spec)))
+            tiles = Tiles(spec, self._layout, self._in_order(), lambda: None)
+            yield tiles
+            tiles.check_complete()
+        self.rows = tiles.rows
+
+    def _in_order(self) -> Store:
+        """A store for what comes in order."""
         reached = 0
 
         def append(data: Array, at: int) -> None:
@@ -196,9 +277,7 @@ class StreamSink:
             reached += data.size
             self._write_all(data.reshape(-1).view(np.uint8).data)
 
-        tiles = _Tiles(spec, self._layout, append, lambda: None)
-        yield tiles
-        tiles.check_complete()
+        return append
 
     def _write_all(self, rest: memoryview) -> None:
         try:
@@ -211,82 +290,3 @@ class StreamSink:
             raise OutputError(f"{self._name}: closed by its reader before all was written") from error
         except OSError as error:
             raise failure(self._name, error) from error
-
-
-def npy_header(spec: Spec) -> bytes:
-    """Header of a ``.npy`` file that holds `spec`, with the bytes of `numpy.save`.
-
-    128 bytes for any matrix. Aligning the data to whole pages instead would gain nothing: writing past the
-    page cache only asks that memory and file lie alike in their pages.
-
-    Examples
-    --------
-    >>> len(npy_header(Spec(10**9, (10**9,), np.dtype("f8"))))
-    128
-    """
-    if spec.rows is None:
-        raise ValueError("a .npy header needs the number of rows")
-    return build_header((spec.rows, *spec.row_shape), spec.dtype)
-
-
-class _Tiles:
-    """Turns blocks into runs of elements that follow one another in the output."""
-
-    def __init__(self, spec: Spec, layout: Layout, store: Store, sync: Callable[[], None]) -> None:
-        self._dtype, self._store, self._sync = spec.dtype, store, sync
-        self._total = (spec.rows or 0) * math.prod(spec.row_shape)
-        self._stored = 0
-        self._condensed = layout == "condensed"
-        if self._condensed:
-            side = _side(self._total)
-            self._rows, self._columns = side, side
-        else:
-            self._rows, self._columns = spec.rows or 0, math.prod(spec.row_shape)
-
-    def write(self, block: Block) -> None:
-        """Store a tile at its position."""
-        data = block.data.reshape(len(block.data), -1) if block.data.size else np.empty((0, 0), self._dtype)
-        bottom, right = block.start + data.shape[0], block.column + data.shape[1]
-        inside = block.start >= 0 and bottom <= self._rows and block.column >= 0 and right <= self._columns
-        if data.dtype != self._dtype or not inside:
-            raise ValueError(
-                f"{data.dtype} tile of shape {data.shape} at row {block.start}, column {block.column} "
-                f"of a {self._dtype} output of {self._rows} x {self._columns}"
-            )
-        for values, position in self._runs(block, np.ascontiguousarray(data)):
-            self._store(values, position)
-            self._stored += values.size
-
-    def sync(self) -> None:
-        """Bring what was stored to disk."""
-        self._sync()
-
-    def check_complete(self) -> None:
-        """Raise unless everything was written: zeros that nobody computed must not pass for values."""
-        if self._stored < self._total:
-            raise RuntimeError(f"only {self._stored} of {self._total} elements were written")
-
-    def _runs(self, block: Block, data: Array) -> Iterator[tuple[Array, int]]:
-        """Parts of a tile, each with its position in the output."""
-        columns = self._columns
-        if self._condensed:
-            for row, values in enumerate(data, block.start):
-                first = max(row + 1, block.column)
-                if first < block.column + len(values):
-                    yield values[first - block.column :], columns * row - row * (row + 1) // 2 + first - row - 1
-        elif data.shape[1] == columns:
-            yield data, block.start * columns
-        else:
-            for row, values in enumerate(data, block.start):
-                yield values, row * columns + block.column
-
-
-def _side(pairs: int) -> int:
-    """Rows of the square matrix that has so many elements above its diagonal.
-
-    Examples
-    --------
-    >>> _side(6), _side(0)
-    (4, 1)
-    """
-    return (1 + math.isqrt(1 + 8 * pairs)) // 2

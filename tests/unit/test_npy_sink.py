@@ -205,9 +205,14 @@ def test_a_tile_that_does_not_fit_is_a_bug(path: Path, layout: Any, block: Block
     assert os.listdir(path.parent) == []
 
 
-def test_an_unknown_number_of_rows_cannot_be_written(path: Path) -> None:
-    with pytest.raises(ValueError, match="number of rows"):
-        NpySink(path).check(Spec(None, (3,), F4))
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (7, 3), (7,), (7, 0), (5, 2, 2)])
+def test_a_file_grows_to_the_bytes_it_has_when_its_size_is_known(path: Path, shape: tuple[int, ...]) -> None:
+    values = made(*shape)
+    sink = NpySink(path)
+    blocks = [Block(start, values[start : start + 3]) for start in range(0, len(values), 3)]
+    store(sink, Spec(None, shape[1:], F4), blocks)
+    assert sink.rows == shape[0]
+    assert path.read_bytes() == saved(values, path.parent)
 
 
 def test_checking_a_sink_creates_nothing_and_says_what_to_do(path: Path) -> None:
