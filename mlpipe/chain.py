@@ -11,6 +11,7 @@ from typing import Any
 from mlpipe import config
 from mlpipe.declare import given_values, nearest, parameters
 from mlpipe.engine.budget import plan as make_plan
+from mlpipe.engine.fit import fitted
 from mlpipe.engine.local import iterate, run
 from mlpipe.errors import UsageError
 from mlpipe.link import Sink, Source, Stage
@@ -19,7 +20,6 @@ from mlpipe.measure.memory import default_ceiling
 from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
-from mlpipe.stages.rowwise import fuse
 from mlpipe.verbs import Entry, entry_of, make, name_of, table
 from mlpipe.writers.nothing import NothingSink
 
@@ -100,7 +100,8 @@ class Chain:
 
     def _batches(self, memory: int | str | None, threads: int | None) -> Iterator[Any]:
         with self.opened() as pipeline:
-            for block in iterate(make_plan(pipeline, _ceiling(memory), threads or processors())):
+            plan = make_plan(pipeline, _ceiling(memory), threads or processors())
+            for block in iterate(fitted(pipeline, plan)):
                 yield block.data if block.labels is None else (block.data, block.labels)
 
     def run(self, *, memory: int | str | None = None, threads: int | None = None, force: bool = False) -> None:
@@ -116,7 +117,7 @@ class Chain:
             Whether outputs may replace what is there.
         """
         with self.opened(force=force) as pipeline:
-            run(make_plan(pipeline, _ceiling(memory), threads or processors()))
+            run(fitted(pipeline, make_plan(pipeline, _ceiling(memory), threads or processors())))
 
     @contextmanager
     def opened(self, *, force: bool = False) -> Iterator[Pipeline]:
@@ -192,7 +193,7 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
         ending = name_of(rest[-1])
         sink = rest.pop().open(opening)
     stages: list[Stage] = [verb.open(opening) for verb in rest]
-    return Pipeline(source, fuse(stages), sink, within, ending)
+    return Pipeline(source, stages, sink, within, ending)
 
 
 class _Caller(NothingSink):

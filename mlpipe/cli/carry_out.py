@@ -107,8 +107,10 @@ def carry_out(
         return None
     record = _new_record(plan, request)
     with _measured(record, request, session) as (meter, advance):
+        from mlpipe.engine.fit import fitted
         from mlpipe.engine.local import run
 
+        plan = fitted(pipeline, plan, meter)
         rows = run(plan, meter, advance)
         record.result = result(rows)
         if record.output is not None and plan.output.rows is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from mlpipe.link import BLOCKS_AHEAD, Held, Room, Spec, Stage
 from mlpipe.measure.memory import anonymous_bytes
 from mlpipe.measure.sizes import format_size, size_argument
 from mlpipe.pipeline import Pipeline
+from mlpipe.stages.rowwise import fuse
 
 KERNEL_BYTES = 64 << 20
 """What compiling and loading kernels, the threads and the interpreter take while running (measured: 25 to 50 MiB)."""
@@ -106,8 +109,12 @@ def _link(name: str, spec: Spec, nbytes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plan(pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_AHEAD - 1) -> Plan:
+def plan(
+    pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_AHEAD - 1, base: int | None = None
+) -> Plan:
     """Plan a pipeline within a ceiling on the anonymous memory of the whole process.
+
+    Neighbouring row-wise stages become one.
 
     Parameters
     ----------
@@ -119,6 +126,8 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_
         Threads that compute.
     prefetch : int
         Blocks of the source that are read ahead of the one in use, where no stage chooses its blocks.
+    base : int, optional
+        Bytes that are taken before any data; measured when not given.
 
     Raises
     ------
@@ -127,9 +136,11 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_
     OutputError
         When the sink cannot take the output.
     """
+    pipeline = replace(pipeline, stages=_fused(pipeline.stages))
     specs = pipeline.specs()
     pipeline.sink.check(specs[-1])
-    base = (anonymous_bytes() or 0) + KERNEL_BYTES
+    if base is None:
+        base = (anonymous_bytes() or 0) + KERNEL_BYTES
     planning = _Planning(pipeline, specs, max(0, ceiling - base), threads, prefetch + 1)
     try:
         return planning.plan(ceiling, base)
@@ -140,6 +151,12 @@ def plan(pipeline: Pipeline, ceiling: int, threads: int, prefetch: int = BLOCKS_
             f"{format_size(least)}; use --memory {size_argument(least)} or more",
             needs=least,
         ) from None
+
+
+def _fused(stages: Sequence[Stage]) -> list[Stage]:
+    """Neighbouring row-wise stages as one; those that have to learn first stay what they are."""
+    groups = groupby(stages, lambda stage: stage.flow == "fitting")
+    return [stage for apart, group in groups for stage in (group if apart else fuse(list(group)))]
 
 
 class _Planning:

@@ -1,0 +1,109 @@
+"""Let stages learn: those that have to see all rows before the first one comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
+
+from mlpipe.engine.budget import Plan
+from mlpipe.engine.budget import plan as make_plan
+from mlpipe.engine.local import run
+from mlpipe.errors import UsageError
+from mlpipe.link import Blocks, Flow, Held, Room, Run, Spec, Stage
+from mlpipe.measure.meter import NULL_METER, Meter
+from mlpipe.pipeline import Pipeline
+from mlpipe.stages.streaming import Streaming
+from mlpipe.writers.nothing import NothingSink
+
+
+class Fits(Protocol):
+    """A stage whose flow is "fitting"; what `fit` returns may still be: then it wants another pass."""
+
+    def fit(self, blocks: Blocks, held: Held, run: Run) -> Stage:
+        """Learn from all rows."""
+
+
+def fitted(pipeline: Pipeline, planned: Plan, meter: Meter = NULL_METER) -> Plan:
+    """Plan a pipeline anew once every stage in it has learned what it needs.
+
+    For each of them in order, rows go from the source through the stages before it, as often as it asks for.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        As it was planned.
+    planned : Plan
+        Of the same; returned as it is when nothing has to be learned.
+    meter : Meter
+        What measures the passes.
+
+    Raises
+    ------
+    UsageError
+        When the source cannot be read more than once.
+    """
+    stages = list(pipeline.stages)
+    for place, stage in enumerate(stages):
+        _check_repeatable(pipeline, stage)
+        while _fits(stages[place]):
+            stages[place] = _learn(replace(pipeline, stages=stages[: place + 1]), planned, meter)
+    if all(old is new for old, new in zip(pipeline.stages, stages, strict=True)):
+        return planned
+    return _plan_like(replace(pipeline, stages=stages), planned)
+
+
+def _fits(stage: Stage) -> bool:
+    return stage.flow == "fitting" and hasattr(stage, "fit")
+
+
+def _check_repeatable(pipeline: Pipeline, stage: Stage) -> None:
+    if _fits(stage) and not pipeline.source.seekable:
+        raise UsageError(
+            f"{stage.name} reads all rows before the first one comes out, but {pipeline.source.name} can be read only "
+            "once; give --from STATS.npz, or read a file"
+        )
+
+
+def _plan_like(pipeline: Pipeline, planned: Plan) -> Plan:
+    """A plan with the ceiling of another, and the same idea of what the process takes besides."""
+    return make_plan(pipeline, planned.ceiling, planned.threads, planned.blocks_ahead - 1, planned.base)
+
+
+def _learn(pipeline: Pipeline, planned: Plan, meter: Meter) -> Stage:
+    """One pass for the last stage of a pipeline."""
+    *before, stage = pipeline.stages
+    learning = _Pass(stage)
+    run(_plan_like(Pipeline(pipeline.source, [*before, learning], NothingSink()), planned), meter)
+    return learning.result[0]
+
+
+@dataclass(frozen=True)
+class _Pass(Streaming):
+    """A stage that feeds another one, and hands on nothing."""
+
+    stage: Stage
+    result: list[Stage] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What is learned."""
+        return f"{self.stage.name} (learning)"
+
+    @property
+    def flow(self) -> Flow:
+        """That of the stage: it gets the memory that is left."""
+        return self.stage.flow
+
+    def plan(self, spec: Spec) -> Spec:
+        """No rows come out."""
+        self.stage.plan(spec)
+        return replace(spec, rows=0)
+
+    def hold(self, spec: Spec, room: Room) -> Held:
+        """What learning takes."""
+        return self.stage.hold(spec, room)
+
+    def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
+        """Learn."""
+        self.result.append(cast("Fits", self.stage).fit(blocks, held, run))
+        yield from ()

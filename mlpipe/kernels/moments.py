@@ -1,0 +1,244 @@
+"""Kernels that learn from columns: means and variances, extremes, and counts by which order statistics are found.
+
+Sums run over groups of rows whose position does not depend on blocks, value after value, in two float64 each: one
+for the sum, one for what rounding dropped. Groups are then added in order. So neither blocks nor threads show.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from mlpipe.kernels._jit import kernel
+
+COUNT, INFINITE, SUM, SUM_LOW, SQUARE, SQUARE_LOW = range(6)
+"""Rows of a group's sums."""
+
+SUMS = 6
+
+
+@intrinsic
+def _fma(typing, a, b, c):
+    """a · b + c, rounded once: the exact error of a product is ``_fma(a, b, -(a * b))``."""
+
+    def generate(context, builder, signature, values):
+        return builder.fma(*values)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@kernel
+def first_finite(rows, shift):
+    """Give each column whose shift is NaN the first finite value it has, if any."""
+    for k in range(rows.shape[1]):
+        if math.isnan(shift[k]):
+            for i in range(rows.shape[0]):
+                if math.isfinite(rows[i, k]):
+                    shift[k] = rows[i, k]
+                    break
+
+
+@kernel
+def _add_row(values, shift, count, infinite, total, low, square, square_low):
+    """Add one row, its deviations from the shift and their squares."""
+    for k in range(values.size):
+        x = np.float64(values[k])
+        finite = x - x == 0.0
+        infinite[k] += 1.0 if x == x and not finite else 0.0
+        count[k] += 1.0 if finite else 0.0
+        d = x - shift[k]
+        back = d - x
+        lost = (x - (d - back)) - (shift[k] + back)  # of the difference, by rounding (Knuth)
+        d = d if finite else 0.0
+        lost = lost if finite else 0.0
+        before = total[k]
+        after = before + d
+        part = after - before
+        low[k] += ((before - (after - part)) + (d - part)) + lost
+        total[k] = after
+        product = d * d
+        before = square[k]
+        after = before + product
+        part = after - before
+        square_low[k] += ((before - (after - part)) + (product - part)) + (_fma(d, d, -product) + 2.0 * d * lost)
+        square[k] = after
+
+
+@kernel
+def add_moments(values, offset, shift, sums):
+    """Add consecutive values to the sums of a group.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Rows, flat.
+    offset : int
+        Lane of the first value.
+    shift : ndarray of float64, shape (lanes,)
+        A number near the values of each lane's column; the closer, the less is lost.
+    sums : ndarray of float64, shape (SUMS, lanes)
+        A lane is a column, or, of few columns, those of several rows side by side.
+    """
+    lanes = sums.shape[1]
+    at, lane = 0, offset
+    while at < values.size:
+        stop = min(lanes, lane + values.size - at)
+        part = slice(lane, stop)
+        _add_row(
+            values[at : at + stop - lane], shift[part], sums[COUNT, part], sums[INFINITE, part], sums[SUM, part],
+            sums[SUM_LOW, part], sums[SQUARE, part], sums[SQUARE_LOW, part],
+        )  # fmt: skip
+        at += stop - lane
+        lane = 0
+
+
+@kernel
+def _merge(one, k, total, c):
+    """Add lane k of some sums to lane c of others."""
+    total[COUNT, c] += one[COUNT, k]
+    total[INFINITE, c] += one[INFINITE, k]
+    for high in (SUM, SQUARE):
+        before = total[high, c]
+        after = before + one[high, k]
+        part = after - before
+        total[high + 1, c] += ((before - (after - part)) + (one[high, k] - part)) + one[high + 1, k]
+        total[high, c] = after
+
+
+@kernel
+def merge_groups(groups, count, total):
+    """Add the sums of the first `count` groups to the total, in order."""
+    for group in range(count):
+        for k in range(total.shape[1]):
+            _merge(groups[group], k, total, k)
+
+
+@kernel
+def finish_moments(sums, shift, columns, mean, variance):
+    """Mean and variance (divided by the number of values) of each column; NaN for a column without finite values.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (SUMS, lanes)
+        Of all groups; the lanes of each column are added up in its first one.
+    shift : ndarray of float64, shape (lanes,)
+        As for `add_moments`.
+    columns : int
+        How many.
+    mean, variance : ndarray of float64, shape (columns,)
+        The results.
+    """
+    for c in range(columns):
+        for k in range(c + columns, sums.shape[1], columns):
+            _merge(sums, k, sums, c)
+        n = sums[COUNT, c]
+        if n == 0.0:
+            mean[c] = variance[c] = math.nan
+            continue
+        total = sums[SUM, c] + sums[SUM_LOW, c]
+        rest = sums[SUM_LOW, c] - (total - sums[SUM, c])
+        quotient = total / n
+        mean[c] = shift[c] + (quotient + (_fma(-quotient, n, total) + rest) / n)
+        square = total * total
+        square_rest = _fma(total, total, -square) + 2.0 * total * rest
+        expected = square / n
+        expected_rest = (_fma(-expected, n, square) + square_rest) / n
+        deviation = (sums[SQUARE, c] - expected) + (sums[SQUARE_LOW, c] - expected_rest)
+        variance[c] = max(0.0, deviation) / n
+
+
+@kernel
+def _extremes_of_row(values, low, high, count):
+    """Take one row into the extremes."""
+    for k in range(values.size):
+        value = np.float64(values[k])
+        low[k] = value if value < low[k] else low[k]
+        high[k] = value if value > high[k] else high[k]
+        count[k] += 1 if value == value else 0
+
+
+@kernel
+def add_extremes(rows, low, high, count):
+    """Take rows into the smallest and largest value of each column and their number; NaN is passed over."""
+    for i in range(rows.shape[0]):
+        _extremes_of_row(rows[i], low, high, count)
+
+
+@kernel
+def _ordered(bits, sign, infinity):
+    """An unsigned integer that orders as the number of these bits does."""
+    if infinity != 0 and bits & sign != 0:
+        return ~bits & (sign | (sign - np.uint64(1)))
+    return bits ^ sign
+
+
+@kernel
+def count_digits(rows, first, stop, sign, infinity, width, after, prefixes, slots, counts, present):
+    """Count, for columns first … stop, the next digit of the values that begin with one of the prefixes.
+
+    Parameters
+    ----------
+    rows : ndarray of unsigned integers, shape (rows, columns)
+        Bits of the values.
+    sign, infinity : uint64
+        The bit of the sign, 0 for unsigned integers; the bits of a float's infinity, 0 for integers. NaN, which has
+        more than those, is passed over.
+    width, after : uint64
+        Bits of the digit, and after it.
+    prefixes : ndarray of uint64, shape (columns, slots)
+        What precedes the digit.
+    slots : ndarray of int64, shape (columns,)
+        How many prefixes a column has.
+    counts : ndarray of int64, shape (columns, slots, at least 2^width)
+        The result.
+    present : ndarray of int64, shape (columns,)
+        Number of values that are not NaN.
+    """
+    mask = (np.uint64(1) << width) - np.uint64(1)
+    for i in range(rows.shape[0]):
+        for k in range(first, stop):
+            bits = np.uint64(rows[i, k])
+            if infinity != 0 and (bits & ~sign) > infinity:
+                continue
+            present[k] += 1
+            value = _ordered(bits, sign, infinity) >> after
+            for slot in range(slots[k]):
+                if value >> width == prefixes[k, slot]:
+                    counts[k, slot, np.int64(value & mask)] += 1
+
+
+@kernel
+def narrow(counts, width, ranks, targets, prefixes, slots, slot_of):
+    """Follow each target into the digit that holds its rank, and make the prefixes of the next pass of them.
+
+    Parameters
+    ----------
+    counts, width, prefixes, slots
+        As for `count_digits`; the last two are changed.
+    ranks : ndarray of int64, shape (columns, targets)
+        Rank of each target among the values with its prefix; changed to that among those with the longer one.
+    targets : ndarray of uint64, shape (columns, targets)
+        The longer prefixes.
+    slot_of : ndarray of int64, shape (columns, targets)
+        Which prefix is a target's; changed.
+    """
+    for k in range(ranks.shape[0]):
+        if slots[k] == 0:
+            continue
+        for t in range(ranks.shape[1]):
+            slot, digit = slot_of[k, t], 0
+            while ranks[k, t] >= counts[k, slot, digit]:
+                ranks[k, t] -= counts[k, slot, digit]
+                digit += 1
+            targets[k, t] = (prefixes[k, slot] << width) | np.uint64(digit)
+        slots[k] = 0
+        for t in range(ranks.shape[1]):
+            slot = 0
+            while slot < slots[k] and prefixes[k, slot] != targets[k, t]:
+                slot += 1
+            prefixes[k, slot] = targets[k, t]
+            slots[k] = max(slots[k], slot + 1)
+            slot_of[k, t] = slot
