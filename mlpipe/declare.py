@@ -217,12 +217,12 @@ def _single(one: Parameter, value: Any) -> Any:
     if choices:
         if isinstance(value, str | int) and value in choices:
             return value
-        raise UsageError(f"{one.key} = {_shown(value)}{nearest(str(value)[:99], list(map(str, choices)))}")
+        raise UsageError(f"{one.key} = {shown(value)}{nearest(str(value)[:99], list(map(str, choices)))}")
     convert, wanted = _KINDS.get(one.type, (_tuples, ""))
     try:
         return convert(value)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{one.key} = {_shown(value)}: give {wanted}") from None
+        raise UsageError(f"{one.key} = {shown(value)}: give {wanted}") from None
 
 
 def _whole(value: Any) -> int:
@@ -262,8 +262,14 @@ _KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def _shown(value: Any) -> str:
-    """A value as messages show it, however long it is."""
+def shown(value: Any) -> str:
+    """A value as messages show it, however long it is.
+
+    Examples
+    --------
+    >>> shown("x"), shown(1 << 99999)
+    ("'x'", 'a number of 100000 bits')
+    """
     if isinstance(value, int) and abs(value) >= MOST:
         return f"a number of {value.bit_length()} bits"
     text = repr(value)

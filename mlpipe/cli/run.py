@@ -53,13 +53,14 @@ def _use_config(context: typer.Context, path: Path | None) -> Any:
 
 def _check_flags(where: str, flags: dict[str, Any]) -> None:
     """Raise UsageError for a key that is no flag of a run, or a value of another type."""
-    from mlpipe.declare import nearest
+    from mlpipe.declare import MOST, nearest, shown
 
     for key, value in flags.items():
         if key not in RUN_KEYS:
             raise UsageError(f"{where}: no key {key!r}{nearest(key, RUN_KEYS)}")
-        if type(value) not in RUN_KEYS[key]:
-            raise UsageError(f"{where}: {key} = {value!r}: give {' or '.join(_WANTED[kind] for kind in RUN_KEYS[key])}")
+        if type(value) not in RUN_KEYS[key] or (isinstance(value, int) and abs(value) >= MOST):
+            wanted = " or ".join(_WANTED[kind] for kind in RUN_KEYS[key])
+            raise UsageError(f"{where}: {key} = {shown(value)}: give {wanted}")
 
 
 Links = Annotated[
