@@ -275,7 +275,8 @@ class AtomicDirectory:
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory, "greetings")
     ...     with AtomicDirectory(path, size=5) as made:
-    ...         made.create("hello.txt", 5).pwrite(b"hello", 0)
+    ...         [file] = made.create(("hello.txt", 5))
+    ...         file.pwrite(b"hello", 0)
     ...         there = path.exists()
     ...     there, os.listdir(path)
     (False, ['hello.txt'])
@@ -302,25 +303,23 @@ class AtomicDirectory:
         with failures(self._target.name):
             check_new_directory(self._target, self._size, self._largest)
 
-    def create(self, name: str, size: int | None) -> Draft:
-        """Start a new file; it may be written to until the next one is started.
+    def create(self, *files: tuple[str, int | None]) -> list[Draft]:
+        """Start new files; they may be written to until further ones are started.
 
         Parameters
         ----------
-        name : str
-            Within the directory.
-        size : int or None
-            Bytes, for which room is made.
+        *files : tuple of str and (int or None)
+            Name within the directory, and bytes, for which room is made.
         """
+        if len(self._drafts) + len(files) > self._kept_open:
+            self._settle()
+        return [self._create(name, size) for name, size in files]
+
+    def _create(self, name: str, size: int | None) -> Draft:
         shown = f"{self._target.name}/{name}"
         with failures(shown):
-            if len(self._drafts) >= self._kept_open:
-                self._settle()
             fd = open_unnamed(self._target.path.parent)
-            if fd is None:
-                self._settle()
-                fd = open_named(self._hide() / name)
-            self._drafts[name] = draft = Draft(fd, shown)
+            draft = self._drafts[name] = Draft(open_named(self._hide() / name) if fd is None else fd, shown)
             draft.make_room(size)
         return draft
 
