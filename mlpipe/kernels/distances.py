@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpipe.kernels._jit import kernel
 from mlpipe.kernels.streaming import copy_row, drain
-from mlpipe.kernels.tile import finish_row, partial_tile, tile
+from mlpipe.kernels.tile import finish_row, narrow_tile, partial_tile, tile
 
 FEATURES = 1024
 """Features per partial sum: a panel of them (256 KiB) stays in the second-level cache."""
@@ -60,7 +60,7 @@ def _copy_out(scratch, count, j0, j1, out, row, column, mirror, mirror_row, mirr
 @kernel
 def distances(
     metric, x, x_rows, start, stop, panels, y_rows, first_panel, stop_panel, columns, weights, constants,
-    step, scratch, sums, out, row, column, mirror, mirror_row, mirror_column, stream,
+    shape, scratch, sums, out, row, column, mirror, mirror_row, mirror_column, stream,
 ):  # fmt: skip
     """Distances of rows start … stop of X to the panels first … stop.
 
@@ -80,8 +80,9 @@ def distances(
         Read by weighted metrics.
     constants : ndarray
         Parameters of the metric.
-    step : int
-        Rows of one strip (`tile.strip_rows`).
+    shape : tuple of int
+        Rows of one strip (`tile.strip_rows`), of one that meets single vectors (`tile.narrow_rows`), and the
+        elements of a vector.
     scratch : ndarray, shape (STAGE_ROWS + step, width)
         Of the output's type.
     sums : ndarray, shape (metric.sums, SUM_ROWS + step, SUM_COLUMNS)
@@ -95,14 +96,24 @@ def distances(
     """
     width = panels.shape[2]
     features = x.shape[1]
+    step, narrow_step, lanes = shape
     if features <= FEATURES:
         for p in range(first_panel, stop_panel):
             j0 = p * width
             j1 = min(j0 + width, columns)
             for i in range(start, stop, STAGE_ROWS):
                 count = min(STAGE_ROWS, stop - i)
-                for r in range(0, count, step):
-                    tile(metric, x, i + r, stop - 1, panels, p, weights, x_rows, y_rows, constants, scratch, r, 0)
+                vectors = (j1 - j0 + lanes - 1) // lanes
+                if 2 * vectors * lanes > width:
+                    for r in range(0, count, step):
+                        tile(metric, x, i + r, stop - 1, panels, p, weights, x_rows, y_rows, constants, scratch, r)
+                else:  # a few rows of Y: the vectors that hold them, one by one
+                    for r in range(0, count, narrow_step):
+                        for v in range(vectors):
+                            narrow_tile(
+                                metric, x, i + r, stop - 1, panels, p, v, weights, x_rows, y_rows, constants,
+                                scratch, r,
+                            )  # fmt: skip
                 at = i - start
                 _copy_out(scratch, count, j0, j1, out, row + at, column, mirror, mirror_row, mirror_column + at, stream)
         drain()

@@ -66,22 +66,32 @@ def strip_rows(metric: Metric) -> int:
     return max(1, host_width().registers // 2 // panel_vectors(metric) // metric.sums)
 
 
+def narrow_rows(metric: Metric) -> int:
+    """Rows of X in a strip that meets one vector of a panel, not all: fewer sums, for every row loads its own value."""
+    return max(1, host_width().registers // 4 // metric.sums)
+
+
 def metric_of(arguments: Arguments) -> Metric:
     """The metric that an intrinsic is compiled for."""
     return METRICS[arguments.type("metric").metric_key]
 
 
 class _Strip:
-    """Emits the loop over features for one strip × panel."""
+    """Emits the loop over features for one strip × panel, or × one vector of a panel, counted from `vector`."""
 
-    def __init__(self, builder: Any, arguments: Arguments) -> None:
+    def __init__(self, builder: Any, arguments: Arguments, vector: Value = None) -> None:
         self.builder = builder
         self.arguments = arguments
         self.metric = metric_of(arguments)
         double = arguments.double("x")
         self.lanes = host_width().lanes(8 if double else 4)
         self.emit = Emit(builder, double, self.lanes)
+        self.width = panel_vectors(self.metric) * self.lanes
         self.rows, self.vectors = strip_rows(self.metric), panel_vectors(self.metric)
+        self.column = ir.Constant(ir.IntType(64), 0)
+        if vector is not None:
+            self.rows, self.vectors = narrow_rows(self.metric), 1
+            self.column = builder.mul(vector, vector.type(self.lanes))
         self.given = Given(self._constant)
 
     def places(self) -> Iterator[tuple[int, int, int]]:
@@ -97,7 +107,7 @@ class _Strip:
     def sums(self, rows: Sequence[Value], start: Value, stop: Value) -> Slots:
         """Sums over features start … stop, chunk by chunk."""
         builder, index, arguments = self.builder, start.type, self.arguments
-        panel = arguments.at("panels", arguments["p"], index(0), index(0))
+        panel = arguments.at("panels", arguments["p"], index(0), self.column)
         x_rows = [arguments.at("x", row, index(0)) for row in rows]
         total, part = self._slots(), self._slots()
         self._clear(total)
@@ -125,7 +135,7 @@ class _Strip:
     def _step(self, part: Slots, x_rows: Sequence[Value], panel: Value, k: Value) -> None:
         builder, emit = self.builder, self.emit
         features = [builder.add(k, k.type(f)) for f in range(self.metric.features)]
-        width = k.type(self.vectors * self.lanes)
+        width = k.type(self.width)
 
         def y_vector(feature: Value, v: int) -> Value:
             offset = builder.add(builder.mul(feature, width), k.type(v * self.lanes))
@@ -145,31 +155,48 @@ class _Strip:
         return self.emit.broadcast(value)
 
 
+def _whole_sums(strip: _Strip, arguments: Arguments, builder: Any) -> None:
+    """Distances of a strip, over all features, into ``out[row:, column of the strip:]``."""
+    rows = strip.row_indices()
+    zero, features = arguments["i"].type(0), arguments.shape("x")[1]
+    sums = strip.sums(rows, zero, features)
+    first = builder.add(builder.mul(arguments["p"], zero.type(strip.width)), strip.column)
+    for r, v in itertools.product(range(strip.rows), range(strip.vectors)):
+        lane = zero.type(v * strip.lanes)
+        given = Given(
+            strip.given.constant,
+            x=strip.emit.broadcast(builder.load(arguments.at("x_rows", rows[r]))),
+            y=strip.emit.load(arguments.at("y_rows", builder.add(first, lane))),
+        )
+        value = strip.metric.finish(strip.emit, [builder.load(group[r][v]) for group in sums], given)
+        to_row = builder.add(arguments["row"], zero.type(r))
+        target = arguments.at("out", to_row, builder.add(strip.column, lane))
+        _store(strip.emit, value, target, arguments.double("out"))
+
+
 @intrinsic
-def tile(_context, metric, x, i, last, panels, p, weights, x_rows, y_rows, constants, out, row, column):
-    """Distances of the rows i … of X to panel p, over all features, into ``out[row:, column:]``."""
+def tile(_context, metric, x, i, last, panels, p, weights, x_rows, y_rows, constants, out, row):
+    """Distances of the rows i … of X to panel p into ``out[row:]``."""
 
     def body(arguments: Arguments, builder: Any) -> None:
-        strip = _Strip(builder, arguments)
-        rows = strip.row_indices()
-        zero, features = arguments["i"].type(0), arguments.shape("x")[1]
-        sums = strip.sums(rows, zero, features)
-        first = builder.mul(arguments["p"], zero.type(strip.vectors * strip.lanes))
-        for r, v in itertools.product(range(strip.rows), range(strip.vectors)):
-            lane = zero.type(v * strip.lanes)
-            given = Given(
-                strip.given.constant,
-                x=strip.emit.broadcast(builder.load(arguments.at("x_rows", rows[r]))),
-                y=strip.emit.load(arguments.at("y_rows", builder.add(first, lane))),
-            )
-            value = strip.metric.finish(strip.emit, [builder.load(group[r][v]) for group in sums], given)
-            to_row = builder.add(arguments["row"], zero.type(r))
-            target = arguments.at("out", to_row, builder.add(arguments["column"], lane))
-            _store(strip.emit, value, target, arguments.double("out"))
+        _whole_sums(_Strip(builder, arguments), arguments, builder)
 
     return signature_of(
         body, metric=metric, x=x, i=i, last=last, panels=panels, p=p, weights=weights,
-        x_rows=x_rows, y_rows=y_rows, constants=constants, out=out, row=row, column=column,
+        x_rows=x_rows, y_rows=y_rows, constants=constants, out=out, row=row,
+    )  # fmt: skip
+
+
+@intrinsic
+def narrow_tile(_context, metric, x, i, last, panels, p, vector, weights, x_rows, y_rows, constants, out, row):
+    """Distances of the rows i … of X to one vector of panel p into the same columns of ``out[row:]``."""
+
+    def body(arguments: Arguments, builder: Any) -> None:
+        _whole_sums(_Strip(builder, arguments, arguments["vector"]), arguments, builder)
+
+    return signature_of(
+        body, metric=metric, x=x, i=i, last=last, panels=panels, p=p, vector=vector, weights=weights,
+        x_rows=x_rows, y_rows=y_rows, constants=constants, out=out, row=row,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from mlpipe.buffers import aligned_empty
 from mlpipe.kernels import rows as row_kernels
 from mlpipe.kernels.distances import FEATURES, STAGE_ROWS, SUM_COLUMNS, SUM_ROWS, distances, pack
 from mlpipe.kernels.metrics import METRICS, Metric
-from mlpipe.kernels.tile import panel_width, strip_rows
+from mlpipe.kernels.tile import narrow_rows, panel_vectors, panel_width, strip_rows
 from mlpipe.link import Array
 from mlpipe.stages.metrics import Measure
 from mlpipe.workers import Workers
@@ -94,7 +94,8 @@ class Pairing:
         self._prepare = measure.definition.prepare
         self.compute_dtype = measure.compute_dtype(self.dtype)
         self.width = panel_width(self.metric, self.compute_dtype.itemsize)
-        self._step = strip_rows(self.metric)
+        lanes = self.width // panel_vectors(self.metric)
+        self._shape = (strip_rows(self.metric), narrow_rows(self.metric), lanes)
         self._row_weights = np.ones(features) if measure.w is None else measure.w
         weights = self._row_weights if measure.V is None else _inverse(measure.V)
         if self._prepare == "projection":
@@ -125,7 +126,7 @@ class Pairing:
         pack(np.ones((1, count), kind), 0, panels)
         distances(
             self.metric, np.zeros((1, count), kind), np.zeros(1, kind), 0, 1, panels, np.zeros(self.width, kind), 0, 1,
-            1, np.zeros(count, kind), self._constants, self._step, aligned_empty(staged, self.dtype),
+            1, np.zeros(count, kind), self._constants, self._shape, aligned_empty(staged, self.dtype),
             aligned_empty(sums, np.float64), one, 0, 0, self._nowhere.array, 0, 0, 0,
         )  # fmt: skip
 
@@ -223,7 +224,7 @@ class Pairing:
             staged, sums = scratch[worker]
             distances(
                 self.metric, x.values, x.status, start, stop, panels.values, panels.status, first, last,
-                panels.columns, self._weights, self._constants, self._step, staged, sums,
+                panels.columns, self._weights, self._constants, self._shape, staged, sums,
                 into.array, into.row + start, into.column, also.array, also.row, also.column + start, stream,
             )  # fmt: skip
 
