@@ -46,7 +46,7 @@ def cases() -> list[tuple[str, dict, int]]:
 
 @cache
 def digests() -> dict[str, str]:
-    """A digest of the distances of every case: in both precisions, or by turns at 128 bits, for compiling takes long."""
+    """A digest of the distances of every case: in both precisions, at 128 bits in either, for compiling takes long."""
     random = np.random.default_rng(11)
     result = {}
     for number, (name, given, features) in enumerate(cases()):
