@@ -6,11 +6,12 @@ position it belongs to, so that a sink may be filled out of order.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -145,6 +146,31 @@ class LabelledSource(Source, Protocol):
 
     def read_labelled(self, start: int, out: Array, labels: Array) -> None:
         """Fill `out` as `read_rows` does, and `labels` with the labels of the same rows."""
+
+
+class GatheringSource(Source, Protocol):
+    """A source that can seek, and is quick at rows in any order."""
+
+    def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
+        """Fill `out` with the rows of these indices, int64, and `labels`, if the source has any, with theirs."""
+
+
+def read_into(source: Source, start: int, out: Array, labels: Array | None = None) -> None:
+    """Fill `out` with rows from `start` on, and `labels`, if given, with theirs."""
+    if labels is None:
+        source.read_rows(start, out)
+    else:
+        cast("LabelledSource", source).read_labelled(start, out, labels)
+
+
+def gather_into(source: Source, rows: Array, out: Array, labels: Array | None = None) -> None:
+    """Fill `out` with rows of any indices, int64; one run of consecutive rows after the other, if need be."""
+    if hasattr(source, "gather"):
+        cast("GatheringSource", source).gather(rows, out, labels)
+        return
+    bounds = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    for first, stop in itertools.pairwise(bounds if len(rows) else []):
+        read_into(source, int(rows[first]), out[first:stop], None if labels is None else labels[first:stop])
 
 
 class Sink(Protocol):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from mlpipe.errors import InputError
 from mlpipe.link import Array, Block, Blocks, Spec
 from mlpipe.npy_format import Header, check_dtype, read_header
 from mlpipe.readers.files import Fingerprint, check_unchanged, open_regular, read_exactly, shown_name
+from mlpipe.readers.mapped import FileMap, MappedRows, check_rows
 
 SCRATCH_BYTES = 1 << 20
 SPAN_BYTES = 1 << 15  # reading this much costs about what one more call does
@@ -191,6 +194,65 @@ class NpySource:
                 read_exactly(self._fd, out, self._offset(start * out[0].size), self.name)
             else:
                 self._convert(start * out[0].size, out.reshape(-1))
+
+    def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
+        """Fill `out` with rows in any order, converted to its dtype, through a memory map.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (count,)
+            Which rows.
+        out : ndarray, shape (count, *row_shape)
+            C-contiguous.
+        labels : None
+            A file has none.
+
+        Raises
+        ------
+        InputError
+            If the file was truncated meanwhile, or complex numbers would lose their imaginary part.
+        """
+        self._check_request(0, out[:0])
+        if not out.size:
+            return
+        if out.dtype.kind != "c":
+            check_dtype(self.dtype, self.name)
+        own = self.dtype.newbyteorder("=")
+        if out.dtype.newbyteorder("=") != own or (self.fortran_order and len(self) > 1 and out[0].size > 1):
+            self._gather_converted(rows, out)
+            return
+        self._mapped.gather(rows, out)
+        if out.dtype != self.dtype:
+            out.byteswap(inplace=True)
+
+    def map(self) -> tuple[FileMap, int]:
+        """The file as a memory map, which outlives this source, and where in it the rows begin."""
+        self.check_size()
+        size = self.header.offset + math.prod(self.shape) * self.dtype.itemsize
+        return FileMap(self._fd, size, self.name), self.header.offset
+
+    def check_size(self) -> None:
+        """Raise InputError when the file became shorter, and reading from a map of it would end the process."""
+        now = os.fstat(self._fd).st_size
+        if now < self.fingerprint.st_size:
+            raise InputError(f"{self.name}: truncated while reading, it now ends at byte {now}; run again")
+
+    @functools.cached_property
+    def _mapped(self) -> MappedRows:
+        bounds = [0, len(self)]
+        return MappedRows(bounds, self.spec.row_bytes, lambda _file: self.map(), lambda _file: self.check_size())
+
+    def _gather_converted(self, rows: Array, out: Array) -> None:
+        """Fill `out`, of another dtype, or from a file that stores columns."""
+        check_rows(rows, len(self))
+        mapped, offset = self.map()
+        order: Literal["C", "F"] = "F" if self.fortran_order else "C"
+        values = np.ndarray(self.shape, self.dtype, mapped.content(), offset, order=order)
+        count = max(1, SCRATCH_BYTES // max(1, self.spec.row_bytes))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(0, len(rows), count):
+                self.check_size()
+                np.copyto(out[first : first + count], values[rows[first : first + count]], casting="unsafe")
 
     def _check_request(self, start: int, out: Array) -> None:
         """Refuse a call that cannot be meant."""

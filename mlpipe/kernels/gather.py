@@ -1,0 +1,100 @@
+"""Rows copied from where they lie in memory, in any order.
+
+Rows are bytes, whatever they hold. They are named by their addresses, since one call copies from many files; whoever
+calls keeps the memory alive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from mlpipe.kernels._jit import kernel
+from mlpipe.kernels.intrinsics import Arguments, signature_of
+
+AHEAD = 8
+"""Rows by which memory is asked for before they are copied; random rows are in no cache."""
+
+LINE = 64
+_READ, _ONCE, _DATA = 0, 0, 1
+
+
+@intrinsic
+def _fetch(_context, address):
+    """Ask for the cache line at an address; harmless where there is nothing."""
+
+    def body(arguments: Arguments, builder: Any) -> None:
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        call = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        at = builder.inttoptr(arguments["address"], byte)
+        builder.call(call, [at, *(ir.Constant(flag, value) for value in (_READ, _ONCE, _DATA))])
+
+    return signature_of(body, address=address)
+
+
+@intrinsic
+def _copy(_context, address, out, i, count):
+    """Copy `count` bytes at an address to row i of `out`."""
+
+    def body(arguments: Arguments, builder: Any) -> None:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, byte, ir.IntType(64), ir.IntType(1)])
+        call = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, ir.IntType(64)], kind)
+        source = builder.inttoptr(arguments["address"], byte)
+        target = arguments.at("out", arguments["i"], ir.IntType(64)(0))
+        builder.call(call, [target, source, arguments["count"], ir.Constant(ir.IntType(1), 0)])
+
+    return signature_of(body, address=address, out=out, i=i, count=count)
+
+
+@kernel
+def locate(bounds, rows, places):
+    """The file of each row.
+
+    Parameters
+    ----------
+    bounds : ndarray of int64, shape (files + 1,)
+        The first row of each file, and the number of all rows.
+    rows : ndarray of int64
+        All of them below ``bounds[-1]``.
+    places : ndarray of int64
+        The file of each.
+    """
+    files = bounds.shape[0] - 1
+    density = files / max(1, bounds[files])
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        # Where it is among files of one size, a step or none away from where it is, as a rule; else bisected.
+        place = min(files - 1, int(row * density))
+        place += (bounds[place + 1] <= row) - (bounds[place] > row)
+        if not bounds[place] <= row < bounds[place + 1]:
+            place, high = 0, files
+            while high - place > 1:
+                middle = (place + high) // 2
+                if bounds[middle] <= row:
+                    place = middle
+                else:
+                    high = middle
+        places[i] = place
+
+
+@kernel
+def gather(addresses, out):
+    """Copy rows from where they lie.
+
+    Parameters
+    ----------
+    addresses : ndarray of int64, shape (count,)
+        Of the first byte of each row.
+    out : ndarray of uint8, shape (count, bytes of a row)
+        C-contiguous.
+    """
+    count, nbytes = out.shape
+    for i in range(count):
+        later = addresses[min(i + AHEAD, count - 1)]
+        for line in range(0, nbytes, LINE):
+            _fetch(later + line)
+        _copy(addresses[i], out, i, nbytes)

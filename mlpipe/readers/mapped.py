@@ -1,0 +1,154 @@
+"""Rows gathered in any order through memory maps of the files they lie in.
+
+Sequential reads go through ``pread`` into memory of our own; only rows in random order are copied out of maps, which
+needs no call to the system for each. A map of a file that shrinks would end the process with SIGBUS, so sizes are
+looked at before each block of rows: what is left is a file that is truncated within the milliseconds of one copy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mlpipe.errors import InputMissingError
+from mlpipe.link import Array
+
+SAMPLE = 8
+"""Rows of a block that are looked at, to tell whether the file is in memory."""
+
+_FAILED = ctypes.c_void_p(-1).value
+_PAGE = mmap.PAGESIZE
+
+
+@functools.cache
+def _system() -> ctypes.CDLL:
+    """The C library: Python's own maps keep a descriptor each, and a source may have thousands of files."""
+    library = ctypes.CDLL(None, use_errno=True)
+    address, size = ctypes.c_void_p, ctypes.c_size_t
+    library.mmap.restype = address
+    library.mmap.argtypes = [address, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+    library.munmap.argtypes = [address, size]
+    library.madvise.argtypes = [address, size, ctypes.c_int]
+    library.mincore.argtypes = [address, size, address]
+    return library
+
+
+class FileMap:
+    """A file in memory, advised for random access; unmapped once nobody holds it.
+
+    Parameters
+    ----------
+    fd : int
+        A regular file; may be closed afterwards.
+    nbytes : int
+        How much of it, at least one byte.
+    name : str
+        What messages call it.
+
+    Attributes
+    ----------
+    address : int
+        Of the first byte.
+    """
+
+    address = 0
+
+    def __init__(self, fd: int, nbytes: int, name: str) -> None:
+        self._system, self.nbytes = _system(), nbytes
+        address = self._system.mmap(None, nbytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        if address in (None, _FAILED):
+            reason = os.strerror(ctypes.get_errno())
+            raise InputMissingError(f"{name}: cannot be mapped into memory: {reason}; copy it to another file system")
+        self.address = address
+        self._system.madvise(address, nbytes, mmap.MADV_RANDOM)
+
+    def content(self) -> Array:
+        """All bytes, for as long as the map is held."""
+        return np.ctypeslib.as_array((ctypes.c_uint8 * self.nbytes).from_address(self.address))
+
+    def __del__(self) -> None:
+        if self.address:
+            self._system.munmap(self.address, self.nbytes)
+
+
+class MappedRows:
+    """Rows of files that lie one after the other in C order, by index.
+
+    Parameters
+    ----------
+    bounds : sequence of int
+        The first row of each file, and the number of all rows.
+    row_bytes : int
+        Bytes of a row, the same in all files.
+    attach : callable
+        Called with the index of a file that is needed for the first time: its map, and where its rows begin in it.
+    check : callable
+        Called with the index of every file that a block of rows needs; raises InputError if it shrank.
+    """
+
+    def __init__(
+        self,
+        bounds: Sequence[int] | Array,
+        row_bytes: int,
+        attach: Callable[[int], tuple[FileMap, int]],
+        check: Callable[[int], None],
+    ) -> None:
+        self._bounds = np.array(bounds, np.int64)
+        self._row_bytes, self._attach, self._check = row_bytes, attach, check
+        self._maps: list[FileMap | None] = [None] * (len(bounds) - 1)
+        self._firsts = np.zeros(len(bounds) - 1, np.int64)
+
+    def gather(self, rows: Array, out: Array) -> None:
+        """Copy rows to `out`, C-contiguous, of their own bytes."""
+        if not out.size:
+            return
+        from mlpipe.kernels.gather import gather, locate  # who only looks at headers does without Numba
+
+        check_rows(rows, int(self._bounds[-1]))
+        places = np.zeros(len(rows), np.int64)
+        if len(self._maps) > 1:
+            locate(self._bounds, rows, places)
+        for place in np.flatnonzero(np.bincount(places, minlength=1)).tolist():
+            self._check(place)
+            if self._maps[place] is None:
+                mapped, offset = self._attach(place)
+                self._firsts[place] = mapped.address + offset
+                self._maps[place] = mapped
+        target = out.reshape(len(rows), -1).view(np.uint8)
+        addresses = self._firsts[places] + (rows - self._bounds[places]) * self._row_bytes
+        _bring_in(addresses, self._row_bytes)
+        gather(addresses, target)
+
+
+def check_rows(rows: Array, count: int) -> None:
+    """Raise IndexError unless all rows are among `count`."""
+    if rows.dtype != np.int64 or rows.ndim != 1:
+        raise ValueError(f"rows are given as an int64 array, got {rows.dtype} of shape {rows.shape}")
+    low, high = int(rows.min()), int(rows.max())
+    if low < 0 or high >= count:
+        raise IndexError(f"row {low if low < 0 else high} of {count}")
+
+
+def _bring_in(addresses: Array, nbytes: int) -> None:
+    """Have the system read all rows at once, if they are not in memory: one by one, each would wait for the disk."""
+    system = _system()
+    found = (ctypes.c_ubyte * (2 + nbytes // _PAGE))()
+    for address in addresses[:: max(1, len(addresses) // SAMPLE)].tolist():
+        first, length = _pages(address, nbytes)
+        if system.mincore(first, length, found) == 0 and not all(page & 1 for page in found[: -(-length // _PAGE)]):
+            break
+    else:
+        return
+    for address in addresses.tolist():
+        system.madvise(*_pages(address, nbytes), mmap.MADV_WILLNEED)
+
+
+def _pages(address: int, nbytes: int) -> tuple[int, int]:
+    """The pages of a row: where they begin, and how many bytes to its end."""
+    first = address // _PAGE * _PAGE
+    return first, address + nbytes - first
