@@ -117,7 +117,7 @@ class Chain:
             Whether outputs may replace what is there.
         """
         with self.opened(force=force) as pipeline:
-            run(fitted(pipeline, make_plan(pipeline, _ceiling(memory), threads or processors())))
+            run(fitted(pipeline, make_plan(pipeline, _ceiling(memory), _processors(threads))))
 
     @contextmanager
     def opened(self, *, force: bool = False) -> Iterator[Pipeline]:
@@ -154,6 +154,12 @@ def _call(verb: Any) -> str:
         parts += [repr(part) for part in value] if one.many else [repr(value)]
     parts += [f"{name}={value!r}" for name, value in given.items()]
     return f"{_method(entry_of(verb))}({', '.join(parts)})"
+
+
+def _processors(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads = {threads}: give 1 or more")
+    return threads or processors()
 
 
 def _ceiling(memory: int | str | None) -> int:
