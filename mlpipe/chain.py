@@ -10,6 +10,7 @@ from typing import Any
 
 from mlpipe import config
 from mlpipe.declare import given_values, nearest, parameters
+from mlpipe.engine.budget import Plan
 from mlpipe.engine.budget import plan as make_plan
 from mlpipe.engine.fit import fitted
 from mlpipe.engine.local import iterate, run
@@ -100,8 +101,7 @@ class Chain:
 
     def _batches(self, memory: int | str | None, threads: int | None) -> Iterator[Any]:
         with self.opened() as pipeline:
-            plan = make_plan(pipeline, _ceiling(memory), threads or processors())
-            for block in iterate(fitted(pipeline, plan)):
+            for block in iterate(_planned(pipeline, memory, threads)):
                 yield block.data if block.labels is None else (block.data, block.labels)
 
     def run(self, *, memory: int | str | None = None, threads: int | None = None, force: bool = False) -> None:
@@ -117,7 +117,7 @@ class Chain:
             Whether outputs may replace what is there.
         """
         with self.opened(force=force) as pipeline:
-            run(fitted(pipeline, make_plan(pipeline, _ceiling(memory), _processors(threads))))
+            run(_planned(pipeline, memory, threads))
 
     @contextmanager
     def opened(self, *, force: bool = False) -> Iterator[Pipeline]:
@@ -156,14 +156,12 @@ def _call(verb: Any) -> str:
     return f"{_method(entry_of(verb))}({', '.join(parts)})"
 
 
-def _processors(threads: int | None) -> int:
+def _planned(pipeline: Pipeline, memory: int | str | None, threads: int | None) -> Plan:
+    """The plan to carry out, once the stages that fit have learned from all rows."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads = {threads}: give 1 or more")
-    return threads or processors()
-
-
-def _ceiling(memory: int | str | None) -> int:
-    return default_ceiling() if memory is None else parse_size(str(memory))
+    ceiling = default_ceiling() if memory is None else parse_size(str(memory))
+    return fitted(pipeline, make_plan(pipeline, ceiling, threads or processors()))
 
 
 def check_order(verbs: Sequence[Any]) -> None:
