@@ -1,0 +1,224 @@
+"""Rows in temporary files: with their labels and positions as records, or as they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from mlpipe.kernels.scatter import scatter, slots
+from mlpipe.link import Array, Spec
+from mlpipe.writers.temporary import TemporaryFile
+
+PIECE_ROWS = 1 << 16
+"""Rows worked on at once, at most; so many positions stay in the second-level cache."""
+
+LEAST_WRITE = 64 << 10
+"""Bytes written at once to a part of a file; rather more passes than shorter writes."""
+
+WRITE_BYTES = 1 << 20
+"""The same, where the memory allows."""
+
+Part = tuple[Array, Array | None]
+"""Rows and their labels."""
+
+
+class Piece(NamedTuple):
+    """A few rows and their labels as bytes, and where they belong."""
+
+    rows: Array
+    labels: Array
+    positions: Array
+
+
+def as_bytes(rows: Array | None, count: int) -> Array:
+    """Rows as an array of uint8, shape (count, bytes of a row); without bytes for None.
+
+    Examples
+    --------
+    >>> as_bytes(np.zeros((3, 2), "f4"), 3).shape, as_bytes(None, 3).shape
+    ((3, 8), (3, 0))
+    """
+    if rows is None or not rows.nbytes:
+        return np.empty((count, 0), np.uint8)
+    return np.ascontiguousarray(rows).reshape(-1).view(np.uint8).reshape(count, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """How rows lie in a file: bytes of the row, of its label, and as many of its position as there may be rows.
+
+    Parameters
+    ----------
+    row_bytes, label_bytes, position_bytes : int
+        Of one record.
+    piece_rows : int
+        Rows worked on at once.
+    """
+
+    row_bytes: int
+    label_bytes: int
+    position_bytes: int
+    piece_rows: int
+
+    @classmethod
+    def of(cls, spec: Spec, rows: int, piece_bytes: int) -> Records:
+        """Records of `rows` rows, worked on in pieces of so many bytes, or of one row.
+
+        Examples
+        --------
+        >>> Records.of(Spec(None, (3,), np.dtype("f4")), 1000, 1 << 20)
+        Records(row_bytes=12, label_bytes=0, position_bytes=2, piece_rows=19418)
+        """
+        labels = spec.labels.row_bytes if spec.labels else 0
+        position = max(1, (max(1, rows - 1).bit_length() + 7) // 8)
+        one = cls(spec.row_bytes, labels, position, 1)
+        return cls(spec.row_bytes, labels, position, max(1, min(PIECE_ROWS, piece_bytes // one.scratch_bytes)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one record."""
+        return self.row_bytes + self.label_bytes + self.position_bytes
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes held while a piece is worked on: its records, positions, parts and places."""
+        return self.piece_rows * (self.nbytes + 5 * 8)
+
+    def pack(self, piece: Piece, places: Array, out: Array) -> None:
+        """Put rows as records where they belong in `out`, shape (records, bytes)."""
+        label, position = self.row_bytes, self.row_bytes + self.label_bytes
+        scatter(piece.rows, places, out[:, :label])
+        if self.label_bytes:
+            scatter(piece.labels, places, out[:, label:position])
+        lowest = piece.positions.astype("<i8", copy=False).view(np.uint8).reshape(-1, 8)[:, : self.position_bytes]
+        scatter(lowest, places, out[:, position:])
+
+    def read(self, file: TemporaryFile, offset: int, count: int) -> Iterator[Piece]:
+        """Records that lie in a file one after the other; a piece is overwritten by the next."""
+        records = np.empty((min(count, self.piece_rows), self.nbytes), np.uint8)
+        words = np.zeros((len(records), 8), np.uint8)
+        label, position = self.row_bytes, self.row_bytes + self.label_bytes
+        for start in range(0, count, self.piece_rows):
+            some = records[: count - start]
+            file.pread(some, offset + start * self.nbytes)
+            words[: len(some), : self.position_bytes] = some[:, position:]
+            positions = words[: len(some)].reshape(-1).view("<i8").astype(np.int64, copy=False)
+            yield Piece(some[:, :label], some[:, label:position], positions)
+
+
+def pieces_of(parts: Iterable[Part], piece_rows: int, positions: Callable[[int, int, Array], None]) -> Iterator[Piece]:
+    """Pieces of rows that come in order; `positions` fills an array with those of a range of rows."""
+    first = 0
+    for rows, labels in parts:
+        row_bytes, label_bytes = as_bytes(rows, len(rows)), as_bytes(labels, len(rows))
+        for start in range(0, len(rows), piece_rows):
+            some = slice(start, min(start + piece_rows, len(rows)))
+            places = np.empty(some.stop - start, np.int64)
+            positions(first + start, first + some.stop, places)
+            yield Piece(row_bytes[some], label_bytes[some], places)
+        first += len(rows)
+
+
+class Division:
+    """Divides rows, through buffers, into parts of a file.
+
+    Part p has the positions ``first + p * width …``, and the parts lie in the file from the last to the first.
+
+    Parameters
+    ----------
+    file : TemporaryFile
+        With room for `count` records.
+    records : Records
+        How they lie in it.
+    first, count, width : int
+        Positions: the first, how many, and how many in a part.
+    nbytes : int
+        For the buffers.
+    """
+
+    def __init__(self, file: TemporaryFile, records: Records, first: int, count: int, width: int, nbytes: int) -> None:
+        self._file, self._records, self._first, self._count, self._width = file, records, first, count, width
+        parts = -(-count // width)
+        self._room = max(1, min(WRITE_BYTES, nbytes // parts) // records.nbytes)
+        self._buffers = np.empty((parts * self._room, records.nbytes), np.uint8)
+        self._filled, self._written = np.zeros(parts, np.int64), np.zeros(parts, np.int64)
+
+    def divide(self, pieces: Iterable[Piece]) -> None:
+        """Take in all rows."""
+        for piece in pieces:
+            parts = (piece.positions - self._first) // self._width
+            places, start = np.empty_like(parts), 0
+            while start < len(parts):
+                stop = slots(parts, self._filled, self._room, start, places)
+                self._records.pack(Piece(*(array[start:stop] for array in piece)), places[start:stop], self._buffers)
+                start, last = stop, int(parts[stop - 1])
+                if self._filled[last] == self._room:
+                    self._empty(last)
+        for part in range(len(self._filled)):
+            self._empty(part)
+
+    def _empty(self, part: int) -> None:
+        """Append a buffer to its part."""
+        filled, start = int(self._filled[part]), part * self._room
+        end = min((part + 1) * self._width, self._count)
+        place = self._count - end + int(self._written[part])
+        self._file.pwrite(self._buffers[start : start + filled], place * self._records.nbytes)
+        self._written[part] += filled
+        self._filled[part] = 0
+
+
+class Spool:
+    """Rows whose number is not known, as they come, in temporary files; a context manager.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        Where there is room.
+    spec : Spec
+        Of the rows.
+    piece_rows : int
+        Rows that are read back at once.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], spec: Spec, piece_rows: int) -> None:
+        self.rows = 0
+        self._spec, self._piece_rows, self._files = spec, piece_rows, ExitStack()
+        self._data, self._labels = TemporaryFile(directory), TemporaryFile(directory)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as files:
+            files.enter_context(self._data)
+            if self._spec.labels:
+                files.enter_context(self._labels)
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
+
+    def append(self, rows: Array, labels: Array | None) -> None:
+        """Add rows."""
+        self._data.pwrite(np.ascontiguousarray(rows), self.rows * self._spec.row_bytes)
+        if self._spec.labels and labels is not None:
+            self._labels.pwrite(np.ascontiguousarray(labels), self.rows * self._spec.labels.row_bytes)
+        self.rows += len(rows)
+
+    def parts(self) -> Iterator[Part]:
+        """All rows again; each part is overwritten by the next."""
+        spec, count = self._spec, min(self.rows, self._piece_rows)
+        rows = np.empty((count, *spec.row_shape), spec.dtype)
+        labels = np.empty((count, *spec.labels.row_shape), spec.labels.dtype) if spec.labels else None
+        for start in range(0, self.rows, max(1, count)):
+            some = slice(0, min(count, self.rows - start))
+            self._data.pread(rows[some], start * spec.row_bytes)
+            if labels is not None and spec.labels:
+                self._labels.pread(labels[some], start * spec.labels.row_bytes)
+            yield rows[some], None if labels is None else labels[some]
