@@ -62,6 +62,14 @@ def _own(name: str, kind: Kind, flow: str, place: str, line: str) -> Entry:
 
 _OWN = (
     _own("read", "source", "streaming", "readers.read:Read", "Rows of .npy files, one after the other."),
+    _own("read-raw", "source", "streaming", "readers.raw:ReadRaw", "Rows of a raw binary file."),
+    _own(
+        "generate",
+        "source",
+        "streaming",
+        "readers.generate:Generate",
+        "Made-up rows: normal, uniform, integers or zipf.",
+    ),
     _own("head", "stage", "streaming", "stages.head:Head", "The first rows."),
     _own("batch", "stage", "streaming", "stages.batch:Batch", "Rows in batches of one size."),
     _own(
