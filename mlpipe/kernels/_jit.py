@@ -123,8 +123,8 @@ def _digest(file: Path, payload: bytes) -> bytes:
 class _KernelCache(_Cache):  # type: ignore[misc]
     """One file per kernel and signature; what cannot be read is removed and compiled again."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Any], text: str = "") -> None:
+        self._function, self._text = function, text
         self._enabled = True
 
     @property
@@ -148,7 +148,7 @@ class _KernelCache(_Cache):  # type: ignore[misc]
         if not self._enabled or found is None:
             return None
         name = self._function.__name__
-        key = hashlib.sha256(f"{self._function.__module__}.{name}{signature}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{self._function.__module__}.{name}{signature}{self._text}".encode()).hexdigest()[:24]
         return found[1] / f"{name}-{key}{_SUFFIX}"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -190,8 +190,11 @@ class _KernelCache(_Cache):  # type: ignore[misc]
                 raise
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function of arrays on first use, without the GIL, and keep the result on disk."""
+def kernel(function: Callable[..., Any], text: str = "") -> Any:
+    """Compile a function of arrays on first use, without the GIL, and keep the result on disk.
+
+    `text` is the source of a function that is not in a file of this package: its name does not say what it does.
+    """
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _KernelCache(function)
+    dispatcher._cache = _KernelCache(function, text)
     return dispatcher

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +17,6 @@ import numpy.typing as npt
 
 Constant = float | npt.NDArray[Any]
 """One number, or an array of one for each column (rows of more dimensions are flat here)."""
-
-_NONE: Mapping[str, Constant] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +34,7 @@ class Map:
     """
 
     source: str
-    constants: Mapping[str, Constant] = field(default=_NONE)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
     whole: bool = False
 
 
@@ -62,7 +59,23 @@ class RowReduce:
     name: str
     source: str
     how: Literal["sum", "max"]
-    constants: Mapping[str, Constant] = field(default=_NONE)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RowNumber:
+    """One number for each row, float64, made from others.
+
+    Parameters
+    ----------
+    name : str
+        By which expressions use it.
+    source : str
+        Expression of the numbers of the row so far, without ``v``.
+    """
+
+    name: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,7 @@ class Select:
     columns: npt.NDArray[np.int64]
 
 
-Step = Map | RowReduce | Cast | Select
+Step = Map | RowReduce | RowNumber | Cast | Select
 Steps = Sequence[Step]
 
 
@@ -123,3 +136,8 @@ def real(dtype: np.dtype[Any]) -> np.dtype[Any]:
     (dtype('float16'), dtype('float64'))
     """
     return dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.float64)
+
+
+def register(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """In which dtype a value of `dtype` is held between steps: half precision as float32, a boolean as uint8."""
+    return working(dtype, whole=True)

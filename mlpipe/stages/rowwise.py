@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from mlpipe.kernels.steps import Steps, real
-from mlpipe.link import Spec, Stage
-from mlpipe.stages.streaming import Streaming
+from mlpipe.link import Block, Blocks, Held, Room, Run, Spec, Stage
+from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,11 @@ class RowWise(Streaming):
     rounded to the dtype of a stage's `plan` at its end, so the bytes do not depend on what was fused.
     """
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it has steps that are checked; then the input is kept, to say what was wrong."""
+        return False
+
     def plan(self, spec: Spec) -> Spec:
         """By default floats stay what they are, and integers become float64."""
         return replace(spec, dtype=real(spec.dtype))
@@ -26,7 +34,94 @@ class RowWise(Streaming):
         """What to do to rows of `spec`, in order; asked for when the run starts, not while planning."""
         raise NotImplementedError
 
+    def refusal(self, value: str) -> str:
+        """What to say of a value that a checked step refuses: the limit, and what to do about it."""
+        raise NotImplementedError
+
 
 def fuse(stages: Sequence[Stage]) -> list[Stage]:
-    """Return the stages with every run of neighbouring row-wise ones as one."""
-    return list(stages)
+    """Return the stages with every run of neighbouring row-wise ones as one.
+
+    Examples
+    --------
+    >>> from mlpipe.stages.abs import Abs
+    >>> from mlpipe.stages.batch import Batch
+    >>> [stage.name for stage in fuse([Abs(), Abs(), Batch(2), Abs()])]
+    ['abs + abs', 'batch', 'abs']
+    """
+    fused: list[Stage] = []
+    for row_wise, neighbours in itertools.groupby(stages, lambda stage: isinstance(stage, RowWise)):
+        if row_wise:
+            fused.append(Fused(tuple(cast("Iterable[RowWise]", neighbours))))
+        else:
+            fused += neighbours
+    return fused
+
+
+@dataclass(frozen=True)
+class Fused(Streaming):
+    """Row-wise stages as one compiled pass over each block.
+
+    Parameters
+    ----------
+    stages : tuple of RowWise
+        In order.
+    """
+
+    stages: tuple[RowWise, ...]
+
+    @property
+    def name(self) -> str:
+        """Their verbs."""
+        return " + ".join(stage.name for stage in self.stages)
+
+    def plan(self, spec: Spec) -> Spec:
+        """What comes out of the last."""
+        return self._specs(spec)[-1]
+
+    def _specs(self, spec: Spec) -> list[Spec]:
+        """What goes into each, and comes out of the last."""
+        specs = [spec]
+        for stage in self.stages:
+            specs.append(stage.plan(specs[-1]))
+        return specs
+
+    def _in_place(self, spec: Spec, made: Spec) -> bool:
+        """Whether a block takes its own result."""
+        same = (spec.dtype.newbyteorder("="), spec.row_shape) == (made.dtype.newbyteorder("="), made.row_shape)
+        return same and not any(stage.refuses for stage in self.stages)
+
+    def hold(self, spec: Spec, room: Room) -> Held:
+        """Copies of a row for each thread, and blocks for the result where it cannot take the place of the input."""
+        specs = self._specs(spec)
+        widest = max(math.prod(one.row_shape) for one in specs)
+        held = {"rows": room.threads * 16 * (widest + 16) * len(self.stages)}
+        if not self._in_place(spec, specs[-1]):
+            held["blocks"] = buffer_bytes(specs[-1], room.block_rows)
+        return Held(room.block_rows, spec.dtype, held, {}, specs)
+
+    def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
+        """Run the compiled pass over each block."""
+        from mlpipe.stages.loop import Loop  # planning needs no compiler
+
+        specs: list[Spec] = held.layout
+        in_place = self._in_place(specs[0], specs[-1])
+        with run.lane.state("compile"):
+            loop = Loop(self.stages, specs, in_place, run.workers)
+        buffers = None if in_place else Buffers(run, specs[-1], held.block_rows, BUFFERS)
+        for block in blocks:
+            made = block if buffers is None else _successor(block, buffers)
+            loop.run(block.data, made.data, block.start)
+            if made is not block:
+                block.release()
+            run.lane.count(rows=len(made.data), nbytes=made.data.nbytes)
+            yield made
+
+
+def _successor(block: Block, buffers: Buffers) -> Block:
+    """A block for what becomes of another: its place, its share and its labels."""
+    made = buffers.take(len(block.data))
+    made.start, made.share = block.start, block.share
+    if made.labels is not None:
+        made.labels[...] = block.labels
+    return made
