@@ -182,14 +182,14 @@ def check_order(verbs: Sequence[Any]) -> None:
 def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     """Open verbs in a valid order.
 
-    Stages that can show what they do as a source, right after one that can seek, become that source.
+    Stages that can show what they do as a source, right after one that can seek, become that source; `view` returns
+    None where it takes a stage after all.
     """
     source: Source = verbs[0].open(opening)
     within = [(name_of(verbs[0]), source.spec)]
     rest = list(verbs[1:])
-    while rest and hasattr(rest[0], "view") and source.seekable:
-        verb = rest.pop(0)
-        source = verb.view(source)
+    while rest and hasattr(rest[0], "view") and source.seekable and (seen := rest[0].view(source)) is not None:
+        verb, source = rest.pop(0), seen
         within.append((name_of(verb), source.spec))
     sink: Sink = _Caller()
     ending = "caller"

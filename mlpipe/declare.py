@@ -146,7 +146,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any, given: _Given) -> Param
     optional, many = False, False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         rest = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-        optional, hint = len(rest) < len(typing.get_args(hint)), rest[0] if len(rest) == 1 else str
+        optional, hint = len(rest) < len(typing.get_args(hint)), rest[0]  # what else there is comes from a parser
     if typing.get_origin(hint) is tuple:
         many, hint = True, typing.get_args(hint)[0]
     return Parameter(
