@@ -7,6 +7,7 @@ between two kernel calls. What is in flight is bounded by pools of buffers.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -111,8 +112,11 @@ def _verbs(pipeline: Pipeline) -> str:
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
     """What comes out of the last stage."""
     source, stages = plan.pipeline.source, plan.pipeline.stages
-    rows = int(source.spec.rows or 0)
-    ranges = ((start, min(start + plan.block_rows, rows)) for start in range(0, rows, plan.block_rows))
+    rows, step = int(source.spec.rows or 0), plan.block_rows
+    if source.spec.endless:
+        ranges = ((start, start + step) for start in itertools.count(0, step))
+    else:
+        ranges = ((start, min(start + step, rows)) for start in range(0, rows, step))
     blocks = local.read(source, ranges, plan.dtype, "read", plan.blocks_ahead)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
@@ -124,7 +128,7 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
 def _with_shares(blocks: Blocks, rows: int) -> Blocks:
     """Blocks that say which share of the input they are; a stage that hands on others hands it on with them."""
     for block in blocks:
-        block.share = len(block.data) / rows
+        block.share = len(block.data) / rows if rows else 0.0  # of endless rows none is any share
         yield block
 
 
