@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from mlpipe.errors import InputError, UsageError
-from mlpipe.link import Array, LabelledSource, Labels, Source, Spec
+from mlpipe.link import Array, Labels, Source, Spec, gather_into, read_into
 
 SCRATCH_BYTES = 1 << 20
 """Of whole rows, from which columns are taken."""
@@ -158,14 +158,22 @@ class PartSource:
         if self._columns is None:
             self._source.read_rows(self._first + start, out)
         else:
-            self._take(start, out, None)
+            self._take_from(start, out, None)
 
     def read_labelled(self, start: int, out: Array, labels: Array) -> None:
         """Fill `out` and `labels`."""
         if self._columns is None:
-            cast("LabelledSource", self._source).read_labelled(self._first + start, out, labels)
+            read_into(self._source, self._first + start, out, labels)
         else:
-            self._take(start, out, labels)
+            self._take_from(start, out, labels)
+
+    def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
+        """Fill `out`, and `labels` if there are any, with rows in any order."""
+        rows = rows + self._first
+        if self._columns is None:
+            gather_into(self._source, rows, out, labels)
+        else:
+            self._take(lambda first, stop, *into: gather_into(self._source, rows[first:stop], *into), out, labels)
 
     def check_unchanged(self) -> None:
         """Raise InputError when the source changed."""
@@ -175,20 +183,24 @@ class PartSource:
         """Close the source."""
         self._source.close()
 
-    def _take(self, start: int, out: Array, labels: Array | None) -> None:
-        """Take columns of whole rows, which are read a few at a time."""
+    def _take_from(self, start: int, out: Array, labels: Array | None) -> None:
+        """Take columns of consecutive rows."""
+        start += self._first
+        self._take(lambda first, _, *into: read_into(self._source, start + first, *into), out, labels)
+
+    def _take(self, read: Callable[..., None], out: Array, labels: Array | None) -> None:
+        """Take columns of whole rows, a few at a time.
+
+        `read` is called with the first of them, the one after the last, and the arrays to fill.
+        """
         spec = self._source.spec
         count = max(1, SCRATCH_BYTES // max(1, spec.row_bytes))
         whole = np.empty((min(count, len(out)), *spec.row_shape), spec.dtype.newbyteorder("="))
         for first in range(0, len(out), count):
             stop = min(len(out), first + count)
-            rows = whole[: stop - first]
-            if labels is not None and self._label is None:
-                source = cast("LabelledSource", self._source)
-                source.read_labelled(self._first + start + first, rows, labels[first:stop])
-            else:
-                self._source.read_rows(self._first + start + first, rows)
-            self._split(rows, out[first:stop], None if labels is None else labels[first:stop])
+            rows, part = whole[: stop - first], None if labels is None else labels[first:stop]
+            read(first, stop, rows, part if self._label is None else None)
+            self._split(rows, out[first:stop], part)
 
     def _split(self, rows: Array, out: Array, labels: Array | None) -> None:
         """Take columns of rows in memory."""

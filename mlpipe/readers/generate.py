@@ -150,14 +150,6 @@ class GeneratedSource:
             randoms.words(self._label_key, start + first, words)
             np.copyto(target, words[:, 0] % np.uint64(self._classes or 1), casting="unsafe")
 
-    def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
-        """Fill `out`, and `labels`, with rows in any order."""
-        for place, row in enumerate(rows.tolist()):
-            if labels is None:
-                self.read_rows(row, out[place : place + 1])
-            else:
-                self.read_labelled(row, out[place : place + 1], labels[place : place + 1])
-
     def check_unchanged(self) -> None:
         """Nothing to check."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlpipe.errors import InputError
-from mlpipe.link import Array, Labels, Source, Spec
+from mlpipe.link import Array, Labels, Source, Spec, gather_into
 
 
 class PairedSource:
@@ -41,6 +41,12 @@ class PairedSource:
         """Fill `out` and `labels`."""
         self._rows.read_rows(start, out)
         self._labels.read_rows(start, labels)
+
+    def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
+        """Fill `out`, and `labels` if there are any, with rows in any order."""
+        gather_into(self._rows, rows, out)
+        if labels is not None:
+            gather_into(self._labels, rows, labels)
 
     def check_unchanged(self) -> None:
         """Raise InputError when an input changed."""

@@ -106,6 +106,11 @@ class NpySource:
         """Whether the file stores columns, not rows, one after the other."""
         return self.header.fortran_order
 
+    @property
+    def by_columns(self) -> bool:
+        """Whether that matters: there is more than one column, and more than one row."""
+        return self.fortran_order and len(self) > 1 and math.prod(self.spec.row_shape) > 1
+
     def __len__(self) -> int:
         return self.header.shape[0]
 
@@ -188,7 +193,7 @@ class NpySource:
             check_dtype(self.dtype, self.name)
         # A float32 that overflows becomes infinite, as everywhere in NumPy, but silently.
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.fortran_order and len(self) > 1 and out[0].size > 1:
+            if self.by_columns:
                 self._read_columns(start, out.reshape(len(out), -1))
             elif out.dtype == self.dtype:
                 read_exactly(self._fd, out, self._offset(start * out[0].size), self.name)
@@ -218,7 +223,7 @@ class NpySource:
         if out.dtype.kind != "c":
             check_dtype(self.dtype, self.name)
         own = self.dtype.newbyteorder("=")
-        if out.dtype.newbyteorder("=") != own or (self.fortran_order and len(self) > 1 and out[0].size > 1):
+        if out.dtype.newbyteorder("=") != own or self.by_columns:
             self._gather_converted(rows, out)
             return
         self._mapped.gather(rows, out)
