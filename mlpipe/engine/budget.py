@@ -165,6 +165,7 @@ class _Planning:
     def __init__(self, pipeline: Pipeline, specs: list[Spec], nbytes: int, threads: int, ahead: int) -> None:
         self.pipeline, self.specs, self.nbytes, self.threads, self.ahead = pipeline, specs, nbytes, threads, ahead
         self.at = "read"
+        self.held: dict[int, Held] = {}
 
     def plan(self, ceiling: int, base: int) -> Plan:
         """Plan every link."""
@@ -176,13 +177,13 @@ class _Planning:
             rows = self._block_rows()
             read = self.ahead * rows * _row_bytes(first)
         streaming = [stage for stage in stages if stage.flow == "streaming"]
-        held = self._hold(streaming, rows, self.nbytes - read, read)
-        used = read + sum(sum(one.nbytes.values()) for one in held.values())
+        self._hold(streaming, rows, self.nbytes - read, read)
+        used = read + sum(sum(one.nbytes.values()) for one in self.held.values())
         rest = [stage for stage in stages if stage.flow != "streaming"]
-        held |= self._hold(rest, rows, (self.nbytes - used) // max(1, len(rest)), used)
+        self._hold(rest, rows, (self.nbytes - used) // max(1, len(rest)), used)
         if used > self.nbytes:
             raise MemoryCeilingError("blocks of one row do not fit", needs=used)
-        in_order = [held[id(stage)] for stage in stages]
+        in_order = [self.held[id(stage)] for stage in stages]
         if rows:
             return Plan(
                 self.pipeline, self.specs, in_order, ceiling, base, self.threads, rows, first.dtype.newbyteorder("="),
@@ -199,9 +200,8 @@ class _Planning:
         in_flight = self.ahead + 3 * len(self.pipeline.stages)
         return max(1, min(BLOCK_BYTES, self.nbytes // (2 * in_flight)) // widest)
 
-    def _hold(self, stages: list[Stage], block_rows: int, room: int, used: int) -> dict[int, Held]:
-        """What some stages hold, by their identity."""
-        held = {}
+    def _hold(self, stages: list[Stage], block_rows: int, room: int, used: int) -> None:
+        """Add what some stages hold, by their identity."""
         for place, (stage, spec) in enumerate(zip(self.pipeline.stages, self.specs, strict=False)):
             if not any(stage is one for one in stages):
                 continue
@@ -210,13 +210,18 @@ class _Planning:
             sink = self.pipeline.sink
             share = Room(
                 max(0, room), self.threads, sink.sequential or not last, sink.stored or not last,
-                sink.offset(self.specs[-1]) if last else 0, block_rows,
+                sink.offset(self.specs[-1]) if last else 0, self._incoming(place, block_rows),
             )  # fmt: skip
             try:
-                held[id(stage)] = stage.hold(spec, share)
+                self.held[id(stage)] = stage.hold(spec, share)
             except MemoryCeilingError as error:
                 raise MemoryCeilingError(str(error), needs=used + error.needs * max(1, len(stages))) from None
-        return held
+
+    def _incoming(self, place: int, block_rows: int) -> int:
+        """Rows of a block that comes to a stage: those the one before hands on, where that is planned already."""
+        before = self.pipeline.stages[place - 1] if place else None
+        held = None if before is None or before.chooses else self.held.get(id(before))
+        return held.block_rows if held is not None else block_rows
 
 
 def _row_bytes(spec: Spec) -> int:
