@@ -110,7 +110,7 @@ def carry_out(
         from mlpipe.engine.fit import fitted
         from mlpipe.engine.local import run
 
-        plan = fitted(pipeline, plan, meter)
+        plan = fitted(pipeline, plan, meter, advance)
         rows = run(plan, meter, advance)
         record.result = result(rows)
         if record.output is not None and plan.output.rows is None:
@@ -145,7 +145,7 @@ def _measured(record: Record, request: Request, session: Session) -> Iterator[tu
     status: Literal["done", "failed", "interrupted"] = "failed"
     try:
         with memory, make_progress(mode, total, label=request.command[0]) as progress:
-            yield meter, _whole_bytes(progress.advance, total)
+            yield meter, _whole_bytes(progress.advance, total, int(record.plan.get("passes_over_source", 1)))
         status = "done"
     except Interrupted:
         status = "interrupted"
@@ -158,13 +158,13 @@ def _measured(record: Record, request: Request, session: Session) -> Iterator[tu
         _show_table(record)
 
 
-def _whole_bytes(advance: Callable[[int], None], total: int) -> Callable[[float], None]:
-    """Tell shares of the output as bytes, with nothing lost to rounding."""
+def _whole_bytes(advance: Callable[[int], None], total: int, passes: int) -> Callable[[float], None]:
+    """Tell shares of each pass as bytes of the output, with nothing lost to rounding."""
     share, told = 0.0, 0
 
     def add(more: float) -> None:
         nonlocal share, told
-        share += more
+        share += more / passes
         now = round(share * total)
         advance(now - told)
         told = now

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from mlpipe.engine.budget import Plan
 from mlpipe.engine.budget import plan as make_plan
-from mlpipe.engine.local import run
+from mlpipe.engine.local import iterate
 from mlpipe.errors import UsageError
 from mlpipe.link import Blocks, Flow, Held, Room, Run, Spec, Stage
 from mlpipe.measure.meter import NULL_METER, Meter
@@ -23,7 +24,13 @@ class Fits(Protocol):
         """Learn from all rows."""
 
 
-def fitted(pipeline: Pipeline, planned: Plan, meter: Meter = NULL_METER) -> Plan:
+def _nothing(_share: float) -> None:
+    """No progress is shown."""
+
+
+def fitted(
+    pipeline: Pipeline, planned: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] = _nothing
+) -> Plan:
     """Plan a pipeline anew once every stage in it has learned what it needs.
 
     For each of them in order, rows go from the source through the stages before it, as often as it asks for.
@@ -36,6 +43,8 @@ def fitted(pipeline: Pipeline, planned: Plan, meter: Meter = NULL_METER) -> Plan
         Of the same; returned as it is when nothing has to be learned.
     meter : Meter
         What measures the passes.
+    advance : callable
+        Told which share of a pass was completed.
 
     Raises
     ------
@@ -46,7 +55,7 @@ def fitted(pipeline: Pipeline, planned: Plan, meter: Meter = NULL_METER) -> Plan
     for place, stage in enumerate(stages):
         _check_repeatable(pipeline, stage)
         while _fits(stages[place]):
-            stages[place] = _learn(replace(pipeline, stages=stages[: place + 1]), planned, meter)
+            stages[place] = _learn(replace(pipeline, stages=stages[: place + 1]), planned, meter, advance)
     if all(old is new for old, new in zip(pipeline.stages, stages, strict=True)):
         return planned
     return _plan_like(replace(pipeline, stages=stages), planned)
@@ -69,11 +78,12 @@ def _plan_like(pipeline: Pipeline, planned: Plan) -> Plan:
     return make_plan(pipeline, planned.ceiling, planned.threads, planned.blocks_ahead - 1, planned.base)
 
 
-def _learn(pipeline: Pipeline, planned: Plan, meter: Meter) -> Stage:
+def _learn(pipeline: Pipeline, planned: Plan, meter: Meter, advance: Callable[[float], None]) -> Stage:
     """One pass for the last stage of a pipeline."""
     *before, stage = pipeline.stages
-    learning = _Pass(stage)
-    run(_plan_like(Pipeline(pipeline.source, [*before, learning], NothingSink()), planned), meter)
+    learning = _Pass(stage, advance)
+    for _ in iterate(_plan_like(replace(pipeline, stages=[*before, learning], sink=NothingSink()), planned), meter):
+        pass
     return learning.result[0]
 
 
@@ -82,6 +92,7 @@ class _Pass(Streaming):
     """A stage that feeds another one, and hands on nothing."""
 
     stage: Stage
+    advance: Callable[[float], None]
     result: list[Stage] = field(default_factory=list)
 
     @property
@@ -105,5 +116,12 @@ class _Pass(Streaming):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Learn."""
-        self.result.append(cast("Fits", self.stage).fit(blocks, held, run))
+        self.result.append(cast("Fits", self.stage).fit(self._told(blocks), held, run))
         yield from ()
+
+    def _told(self, blocks: Blocks) -> Blocks:
+        """Blocks, told as they are asked for: by then the stage has seen the one before."""
+        for block in blocks:
+            share = block.share
+            yield block
+            self.advance(share)

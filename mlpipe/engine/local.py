@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
 from mlpipe.engine.budget import Plan
-from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Sink, Source, Spec
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Source
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.pipeline import Pipeline
 from mlpipe.workers import Workers
@@ -47,25 +47,16 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
     int
         Rows that went to the sink, which the plan may not have known.
     """
-    pipeline = plan.pipeline
-    sources = _sources(pipeline)
-    with Workers(plan.threads) as workers:
-        local = LocalRun(workers, meter, sources, _verbs(pipeline))
-        with local.lane:
-            try:
-                writer = _Writer(local, pipeline.sink, plan.output, advance, list(sources.values()))
-                for block in _chain(plan, local):
-                    writer.put(block)
-                writer.finish()
-                return writer.rows
-            except Closed:
-                raise local.error or RuntimeError("a channel was closed before the run was over") from None
-            finally:
-                local.close()
+    with _running(plan, meter) as local:
+        writer = _Writer(local, plan, advance)
+        for block in _chain(plan, local):
+            writer.put(block)
+        writer.finish()
+        return writer.rows
 
 
-def iterate(plan: Plan, meter: Meter = NULL_METER) -> Blocks:
-    """Carry out a plan up to its sink, which gets nothing: the blocks go to the caller, who may keep their arrays.
+def iterate(plan: Plan, meter: Meter = NULL_METER, *, keep: bool = True) -> Blocks:
+    """Carry out a plan up to its sink, which gets nothing: the blocks go to the caller.
 
     Parameters
     ----------
@@ -73,27 +64,38 @@ def iterate(plan: Plan, meter: Meter = NULL_METER) -> Blocks:
         From `mlpipe.engine.budget.plan`.
     meter : Meter
         What measures it.
+    keep : bool
+        Whether the caller may keep the arrays.
 
     Yields
     ------
     Block
         In order. When the caller stops early, every thread ends.
     """
+    with _running(plan, meter, reuse=not keep) as local:
+        for block in _chain(plan, local):
+            yield block
+            block.release()
+        for source in _sources(plan.pipeline).values():
+            source.check_unchanged()
+
+
+@contextlib.contextmanager
+def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalRun]:
+    """A run, with the clocks of all that computes; when it is over every thread has ended."""
+    meter.begin()
     pipeline = plan.pipeline
-    sources = _sources(pipeline)
-    with Workers(plan.threads) as workers:
-        local = LocalRun(workers, meter, sources, _verbs(pipeline), reuse=False)
-        with local.lane:
-            try:
-                for block in _chain(plan, local):
-                    yield block
-                    block.release()
-                for source in sources.values():
-                    source.check_unchanged()
-            except Closed:
-                raise local.error or RuntimeError("a channel was closed before the run was over") from None
-            finally:
-                local.close()
+    with Workers(plan.threads) as workers, contextlib.ExitStack() as clocks:
+        names = [stage.name for stage in pipeline.stages] or ["hand on"]
+        local = LocalRun(workers, meter, _sources(pipeline), names, reuse=reuse)
+        for lane in local.lanes:
+            clocks.enter_context(lane)
+        try:
+            yield local
+        except Closed:
+            raise local.error or RuntimeError("a channel was closed before the run was over") from None
+        finally:
+            local.close()
 
 
 def _sources(pipeline: Pipeline) -> dict[str, Source]:
@@ -102,11 +104,6 @@ def _sources(pipeline: Pipeline) -> dict[str, Source]:
     for stage in pipeline.stages:
         sources.update(stage.side_sources)
     return sources
-
-
-def _verbs(pipeline: Pipeline) -> str:
-    """What the thread that computes is called in reports."""
-    return " → ".join(stage.name for stage in pipeline.stages) or "hand on"
 
 
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
@@ -120,9 +117,29 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
     blocks = local.read(source, ranges, plan.dtype, "read", plan.blocks_ahead)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
-    for stage, held in zip(stages, plan.held, strict=True):
-        blocks = stage.apply(blocks, held, local)
+    for stage, held, lane in zip(stages, plan.held, local.lanes, strict=False):
+        blocks = stage.apply(_pulled(blocks, lane), held, _StageRun(local, lane))
+        if lane is not local.lane:
+            blocks = _handed_on(blocks, lane)
     return blocks
+
+
+def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
+    """Blocks for a stage, whose clock says so while the links before it work."""
+    while True:
+        with lane.state("wait_in"):
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _handed_on(blocks: Blocks, lane: Lane) -> Blocks:
+    """Blocks of a stage, whose clock says so while the links behind it work."""
+    for block in blocks:
+        with lane.state("wait_out"):
+            yield block
+    lane.enter("wait_out")
 
 
 def _with_shares(blocks: Blocks, rows: int) -> Blocks:
@@ -136,12 +153,12 @@ class LocalRun:
     """One run: its workers, its threads, and every channel and pool that somebody may wait at."""
 
     def __init__(
-        self, workers: Workers, meter: Meter, readers: Iterable[str], stages: str, *, reuse: bool = True
+        self, workers: Workers, meter: Meter, readers: Iterable[str], stages: Sequence[str], *, reuse: bool = True
     ) -> None:
-        self.workers, self._reuse = workers, reuse
+        self.workers, self.meter, self._reuse = workers, meter, reuse
         self._read_lanes = {name: meter.lane(name) for name in readers}
-        self.lane = meter.lane(stages)
-        self.write_lane = meter.lane("write")
+        self.lanes = [meter.lane(name) for name in stages]
+        self.lane = self.lanes[-1]
         self.over = threading.Event()
         self.error: BaseException | None = None
         self._waited: list[Channel[Block] | Pool] = []
@@ -200,9 +217,23 @@ class LocalRun:
         dtype: np.dtype[np.generic],
         name: str,
         in_flight: int = BLOCKS_AHEAD,
+        *,
+        waiting: Lane | None = None,
     ) -> Blocks:
         """Blocks of the row ranges, none longer than the first, read ahead by a thread of their own."""
-        return _Reader(self, source, iter(ranges), dtype, self._read_lanes[name], in_flight).blocks()
+        reader = _Reader(self, source, iter(ranges), dtype, self._read_lanes[name], in_flight)
+        return reader.blocks(waiting or self.lane)
+
+
+class _StageRun:
+    """The run as one of its stages sees it: with a clock of its own."""
+
+    def __init__(self, run: LocalRun, lane: Lane) -> None:
+        self._run, self.lane, self.workers, self.pool = run, lane, run.workers, run.pool
+
+    def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
+        """Blocks of the row ranges."""
+        return self._run.read(source, ranges, dtype, name, waiting=self.lane)
 
 
 class _Reader:
@@ -222,8 +253,8 @@ class _Reader:
         self._channel = run.channel()
         run.thread(self._read, lane.name)
 
-    def blocks(self) -> Blocks:
-        while (block := self._channel.take(self._run.lane, "wait_in")) is not None:
+    def blocks(self, lane: Lane) -> Blocks:
+        while (block := self._channel.take(lane, "wait_in")) is not None:
             yield block
 
     def _read(self) -> None:
@@ -269,11 +300,10 @@ class _Reader:
 class _Writer:
     """A thread in which the sink lives: opened, written to, and committed or discarded."""
 
-    def __init__(
-        self, run: LocalRun, sink: Sink, spec: Spec, advance: Callable[[float], None], sources: list[Source]
-    ) -> None:
-        self._run, self._sink, self._spec, self._advance, self._sources = run, sink, spec, advance, sources
-        self._lane = run.write_lane
+    def __init__(self, run: LocalRun, plan: Plan, advance: Callable[[float], None]) -> None:
+        self._run, self._sink, self._spec, self._advance = run, plan.pipeline.sink, plan.output, advance
+        self._sources = list(_sources(plan.pipeline).values())
+        self._lane = run.meter.lane("write" if self._sink.stored else plan.pipeline.ending)
         self.rows = 0
         self._channel = run.channel()
         self._done = threading.Event()

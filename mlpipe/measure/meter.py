@@ -6,12 +6,14 @@ state enters the next at the same instant, so the states add up to the lane's li
 
 from __future__ import annotations
 
+from itertools import pairwise
 from time import perf_counter_ns, process_time_ns, thread_time_ns
 from types import TracebackType
 from typing import Literal, Self
 
 State = Literal["self", "wait_in", "wait_out", "compile"]
 STATES: tuple[State, ...] = ("self", "wait_in", "wait_out", "compile")
+_AT_WORK = ("self", "compile")
 
 
 class Lane:
@@ -29,7 +31,8 @@ class Lane:
     rows, nbytes, batches : int
         What passed through; ``batches`` counts the calls of `count`.
     cpu_ns : int or None
-        CPU time of the thread that ran the lane, known once stopped. Helper threads are not in it.
+        CPU time its thread spent at work for the lane, known once stopped. Helper threads are not in it, nor is
+        what the thread does meanwhile for other lanes: for this one, that is waiting.
 
     Examples
     --------
@@ -46,7 +49,8 @@ class Lane:
 
     __slots__ = (
         "_began",
-        "_cpu_began",
+        "_cpu_since",
+        "_cpu_spent",
         "_ended",
         "_since",
         "_state",
@@ -66,7 +70,7 @@ class Lane:
         self.batches = 0
         self.cpu_ns: int | None = None
         self._state: State = "self"
-        self._began = self._since = self._cpu_began = 0
+        self._began = self._since = self._cpu_since = self._cpu_spent = 0
         self._ended: int | None = 0
 
     @property
@@ -78,7 +82,7 @@ class Lane:
         """Start the clock, in the thread that will run the link."""
         self._state = state
         self._ended = None
-        self._cpu_began = thread_time_ns()
+        self._cpu_spent, self._cpu_since = 0, thread_time_ns()
         self._began = self._since = perf_counter_ns()
 
     def enter(self, state: State) -> None:
@@ -88,6 +92,10 @@ class Lane:
         self.totals_ns[left] = self.totals_ns.get(left, 0) + now - self._since
         self._since = now
         self._state = state
+        if (left in _AT_WORK) != (state in _AT_WORK):
+            cpu = thread_time_ns()
+            self._cpu_spent += cpu - self._cpu_since if left in _AT_WORK else 0
+            self._cpu_since = cpu
 
     def state(self, state: State) -> _Stay:
         """Be in a state for the length of a ``with`` block, then in the previous one again."""
@@ -104,7 +112,7 @@ class Lane:
         if self._ended is None:
             self.enter(self._state)
             self._ended = self._since
-            self.cpu_ns = thread_time_ns() - self._cpu_began
+            self.cpu_ns = self._cpu_spent + (thread_time_ns() - self._cpu_since if self._state in _AT_WORK else 0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -153,6 +161,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.lanes: list[Lane] = []
+        self._phases: list[int] = []
         self._cpu_began = process_time_ns()
         self._cpu_ended: int | None = None
         self._began = perf_counter_ns()
@@ -163,6 +172,10 @@ class Meter:
         lane = Lane(name)
         self.lanes.append(lane)
         return lane
+
+    def begin(self) -> None:
+        """Say that the lanes that follow run together, after those that were asked for before."""
+        self._phases.append(len(self.lanes))
 
     def stop(self) -> None:
         """Stop the wall clock; the first call counts."""
@@ -181,11 +194,13 @@ class Meter:
         return (process_time_ns() if self._cpu_ended is None else self._cpu_ended) - self._cpu_began
 
     def accounted(self) -> float | None:
-        """Share of the wall clock that the least complete lane explains; None without lanes."""
+        """Share of the wall clock that the least complete lane explains, of each phase; None without lanes."""
         wall = self.wall_ns
         if not self.lanes or wall <= 0:
             return None
-        return min(sum(lane.totals_ns.values()) for lane in self.lanes) / wall
+        bounds = sorted({0, *self._phases, len(self.lanes)})
+        phases = [self.lanes[start:stop] for start, stop in pairwise(bounds)]
+        return sum(min(sum(lane.totals_ns.values()) for lane in lanes) for lanes in phases) / wall
 
 
 class _NullLane(Lane):
@@ -211,6 +226,9 @@ class _NullMeter(Meter):
         self._ended = self._began
         self._cpu_ended = self._cpu_began
         self._lane = _NullLane("")
+
+    def begin(self) -> None:
+        """Do nothing."""
 
     def lane(self, name: str) -> Lane:
         """Hand out the lane that does nothing."""

@@ -217,8 +217,7 @@ def test_prefetch_is_planned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLPIPE_PREFETCH", "3")
     assert held_by_reader(run) == 4 * block
     assert held_by_reader(run, "--prefetch", "2") == 3 * block
-    small = held_by_reader(run, "--prefetch", "100", "--memory", "200MiB")
-    assert small <= 200 << 20
+    assert held_by_reader(run, "--prefetch", "1024", "--memory", "1GiB") <= 1 << 29
     assert run(*chain("--prefetch 9 read big.npy then write Y.npy")).code == 0
     assert Path("Y.npy").read_bytes() == Path("big.npy").read_bytes()
 
@@ -232,6 +231,21 @@ def test_report(run: Run) -> None:
     assert (record["result"], record["status"]) == ({"rows": 8}, "done")
     assert [link["link"] for link in record["plan"]["links"]] == ["read", "batch", "write"]
     assert [stage["name"] for stage in record["stages"]] == ["read", "batch", "write"]
+
+
+def test_every_stage_has_its_own_clock(run: Run) -> None:
+    np.save("big.npy", np.zeros((100_000, 8)))
+    text = "--report R.json read big.npy then batch --size 7000 then head --rows 50000 then standardize then nothing"
+    assert run(*chain(text)).code == 0
+    record = json.loads(Path("R.json").read_text())
+    stages = {stage["name"]: stage for stage in record["stages"]}
+    assert [stage["name"] for stage in record["stages"]] == [
+        "read", "batch", "head", "standardize (learning)", "read", "batch", "head", "standardize", "nothing",
+    ]  # fmt: skip
+    assert [stages[name]["rows"] for name in ("batch", "head", "standardize", "nothing")] == [56_000, *[50_000] * 3]
+    assert record["accounted"] > 0.1
+    busy = sum(stage["self_s"] + (stage["compile_s"] or 0) for stage in record["stages"][1:4])
+    assert busy < record["wall_s"]
 
 
 def test_report_of_an_unknown_number_of_rows(tmp_path: Path) -> None:

@@ -158,3 +158,22 @@ def test_null_meter_measures_nothing_and_keeps_nothing():
     assert NULL_METER.lanes == []
     assert NULL_METER.accounted() is None
     assert NULL_METER.wall_ns == NULL_METER.cpu_ns == 0
+
+
+def test_phases_are_accounted_for_one_after_the_other():
+    meter = Meter()
+    for name in ("first", "second"):
+        meter.begin()
+        with meter.lane(name), meter.lane("beside"):
+            threading.Event().wait(0.02)
+    meter.stop()
+    assert meter.accounted() > 0.8
+
+
+def test_cpu_time_of_a_thread_goes_to_the_lane_at_work():
+    meter = Meter()
+    with meter.lane("waiting") as waiting, meter.lane("working") as working:
+        waiting.enter("wait_in")
+        while working.lifetime_ns < 20_000_000:
+            pass
+    assert waiting.cpu_ns < working.cpu_ns / 4
