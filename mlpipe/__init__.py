@@ -24,7 +24,7 @@ from mlpipe.errors import (
 if TYPE_CHECKING:
     from mlpipe.api import pairwise_distances
     from mlpipe.chain import Chain as Pipeline
-    from mlpipe.chain import read
+    from mlpipe.chain import generate, read, read_raw
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
 
@@ -44,15 +44,19 @@ __all__ = [
     "RegressionError",
     "UsageError",
     "__version__",
+    "generate",
     "open",
     "pairwise_distances",
     "read",
+    "read_raw",
 ]
 
 _LAZY = {
     "NpySource": ("mlpipe.readers.npy", "NpySource"),
     "Pipeline": ("mlpipe.chain", "Chain"),
+    "generate": ("mlpipe.chain", "generate"),
     "read": ("mlpipe.chain", "read"),
+    "read_raw": ("mlpipe.chain", "read_raw"),
     "open": ("mlpipe.readers.npy", "NpySource"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
 }

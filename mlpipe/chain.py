@@ -132,6 +132,23 @@ def read(*paths: str | os.PathLike[str], **options: Any) -> Chain:
     return Chain((make("read", *paths, **options),))
 
 
+def read_raw(path: str | os.PathLike[str], **options: Any) -> Chain:
+    """Start a chain with the rows of a raw binary file; see ``mlpipe run read-raw --help``."""
+    return Chain((make("read-raw", path, **options),))
+
+
+def generate(**options: Any) -> Chain:
+    """Start a chain with made-up rows; see ``mlpipe run generate --help``.
+
+    Examples
+    --------
+    >>> for batch in generate(rows=3, columns=2, kind="integers", distinct=10, dtype="int8"):
+    ...     print(batch.shape, batch.dtype)
+    (3, 2) int8
+    """
+    return Chain((make("generate", **options),))
+
+
 def _method(entry: Entry) -> str:
     return entry.name.replace("-", "_")
 
