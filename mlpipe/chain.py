@@ -21,7 +21,8 @@ from mlpipe.measure.memory import default_ceiling
 from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
-from mlpipe.verbs import Entry, entry_of, make, name_of, table
+from mlpipe.registry import entry_of, make, name_of, table
+from mlpipe.verbs import Entry
 from mlpipe.writers.nothing import NothingSink
 
 

@@ -12,7 +12,7 @@ from mlpipe.declare import given_values, nearest, parameters
 from mlpipe.errors import InputMissingError, UsageError
 from mlpipe.opening import FileIdentity
 from mlpipe.readers.files import Fingerprint, open_regular, shown_name
-from mlpipe.verbs import find, make, name_of
+from mlpipe.registry import find, make, name_of
 from mlpipe.writers.atomic import AtomicFile
 
 MOST_BYTES = 1 << 20

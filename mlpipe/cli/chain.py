@@ -12,7 +12,8 @@ from typer.main import get_command
 
 from mlpipe.declare import Parameter, nearest, parameters, summary
 from mlpipe.errors import UsageError
-from mlpipe.verbs import Entry, find, make
+from mlpipe.registry import find, make
+from mlpipe.verbs import Entry
 
 SEPARATORS = ("then", "+")
 HELP = ("-h", "--help")

@@ -11,7 +11,8 @@ from typer.core import TyperCommand
 from mlpipe.cli.chain import SEPARATORS, command_of
 from mlpipe.declare import parameters
 from mlpipe.errors import MlpipeError
-from mlpipe.verbs import Entry, find, table
+from mlpipe.registry import find, table
+from mlpipe.verbs import Entry
 
 Candidates = list[tuple[str, str]]
 """Words, each with a line of help."""

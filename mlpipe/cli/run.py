@@ -139,7 +139,7 @@ def _verbs(context: typer.Context, links: list[str] | None, config: Any) -> tupl
 
 def _with_sink(verbs: list[Any]) -> list[Any]:
     """The chain, ended by stdout where it has no sink."""
-    from mlpipe.verbs import entry_of, make
+    from mlpipe.registry import entry_of, make
 
     if entry_of(verbs[-1]).kind == "sink":
         return verbs
@@ -149,7 +149,7 @@ def _with_sink(verbs: list[Any]) -> list[Any]:
 
 
 def _names(verbs: list[Any]) -> list[str]:
-    from mlpipe.verbs import name_of
+    from mlpipe.registry import name_of
 
     return [name_of(verb) for verb in verbs]
 

@@ -10,7 +10,7 @@ import typer
 from mlpipe.cli import options
 from mlpipe.cli.session import session_of
 from mlpipe.cli.text import aligned
-from mlpipe.verbs import table, unusable
+from mlpipe.registry import table, unusable
 
 
 def verbs(context: typer.Context, as_json: options.Json = False) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe.verbs import table
+from mlpipe.registry import table
 
 MAIN = "import sys; from mlpipe.cli.main import main; sys.argv[0] = 'mlpipe'; sys.exit(main())"
 

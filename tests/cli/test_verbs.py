@@ -26,11 +26,12 @@ from mlpipe.cli.chain import parse_link, split_links
 from mlpipe.config import dumps, loads
 from mlpipe.declare import Parameter, given_values, parameters, summary
 from mlpipe.errors import MlpipeError
-from mlpipe.verbs import _OWN, Entry, flow_of, make
+from mlpipe.registry import flow_of, make
+from mlpipe.verbs import OWN, Entry
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
-TABLE = pytest.mark.parametrize("entry", _OWN, ids=[entry.name for entry in _OWN])
+TABLE = pytest.mark.parametrize("entry", OWN, ids=[entry.name for entry in OWN])
 FOLDERS = {"readers": "source", "stages": "stage", "writers": "sink"}
 FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=25)
 
@@ -71,10 +72,10 @@ def test_table_says_what_the_class_says(entry: Entry) -> None:
     assert entry.summary == summary(verb)
     assert entry.flow == flow_of(verb)
     assert entry.kind == FOLDERS[entry.target.split(".")[1]]
-    assert entry.name == "".join(f"-{c.lower()}" if c.isupper() else c for c in verb.__name__).strip("-")
+    assert verb.__name__.removesuffix("Verb").lower() == entry.name.replace("-", "")
     assert dataclasses.is_dataclass(verb)
     assert verb.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert len(entry.summary) < 80
+    assert len(entry.summary) < 100
     assert entry.summary.endswith(".")
 
 
@@ -82,7 +83,10 @@ def test_table_says_what_the_class_says(entry: Entry) -> None:
 def test_declared_fields_fit_every_form(entry: Entry) -> None:
     declared = parameters(entry.load())
     assert len({one.key for one in declared}) == len(declared)
-    assert [one.name for one in dataclasses.fields(entry.load())] == [one.name for one in declared]
+    for field in dataclasses.fields(entry.load()):  # what a stage finds out is kept in fields, too
+        found_out = field.name not in {one.name for one in declared}
+        missing = field.default is field.default_factory is dataclasses.MISSING
+        assert not (found_out and missing), field.name
     for one in declared:
         assert one.help.endswith("."), one.name
         assert one.type is not bool or one.default is False, f"{one.name}: a switch is off by default"
@@ -178,9 +182,9 @@ def test_table_of_all(run: Run) -> None:
     assert (code, err) == (0, "")
     lines = [re.split(r"  +", line.strip()) for line in out.splitlines()]
     assert lines[0] == ["verb", "kind", "flow", "what it does"]
-    assert lines[1:] == [[entry.name, entry.kind, entry.flow, entry.summary] for entry in _OWN]
+    assert lines[1:] == [[entry.name, entry.kind, entry.flow, entry.summary] for entry in OWN]
     facts = json.loads(run("verbs", "--json").out)
-    assert [list(one) for one in facts] == [["name", "kind", "flow", "summary"]] * len(_OWN)
+    assert [list(one) for one in facts] == [["name", "kind", "flow", "summary"]] * len(OWN)
     assert [list(one.values()) for one in facts] == lines[1:]
 
 
@@ -261,7 +265,7 @@ def test_a_broken_package_breaks_nothing(third: Path, spawn: Run, line: str, wor
     declare_points(third, line)
     code, out, err = spawn("verbs")
     assert code == 0
-    assert len(out.splitlines()) == 1 + len(_OWN)
+    assert len(out.splitlines()) == 1 + len(OWN)
     assert err.startswith(f"mlpipe: warning: {words}")
     assert err.count("\n") == 1
     assert spawn("-q", "verbs").err == ""

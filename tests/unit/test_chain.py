@@ -12,8 +12,8 @@ import pytest
 
 import mlpipe
 from mlpipe.errors import InputError, InputMissingError, MemoryCeilingError, OutputError, UsageError
+from mlpipe.registry import make
 from mlpipe.stages.head import Head
-from mlpipe.verbs import make
 
 X = np.arange(70, dtype="f4").reshape(10, 7)
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from mlpipe.config import config_file, dumps, load, loads
 from mlpipe.errors import OutputError, UsageError
+from mlpipe.registry import make
 from mlpipe.stages.batch import Batch
 from mlpipe.stages.head import Head
-from mlpipe.verbs import make
 
 FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 

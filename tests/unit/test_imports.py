@@ -19,7 +19,7 @@ PACKAGE = ROOT / "mlpipe"
 # From the ground up; imports point down, and never sideways to a neighbour in the same row.
 LAYERS = (
     ("errors",),
-    ("declare", "keys"),
+    ("declare", "keys", "verbs"),
     ("kernels",),
     ("measure",),
     ("buffers", "workers"),
@@ -27,7 +27,7 @@ LAYERS = (
     ("npy_format",),
     ("readers", "writers"),
     ("stages",),
-    ("pipeline", "verbs"),
+    ("pipeline", "registry"),
     ("config", "engine"),
     ("api", "chain", "report"),
     ("cli",),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mlpipe.errors import UsageError
+from mlpipe.registry import entry_of, find, flow_of, make, name_of, table
 from mlpipe.stages.batch import Batch
 from mlpipe.stages.head import Head
-from mlpipe.verbs import entry_of, find, flow_of, make, name_of, table
 
 
 def test_lookup() -> None:
@@ -62,5 +62,5 @@ def test_make_refuses(name: str, values: list[Any], options: dict[str, Any], mes
 
 
 def test_the_table_imports_no_numpy() -> None:
-    code = "import sys, mlpipe.verbs as v; v.table(); v.find('head'); sys.exit('numpy' in sys.modules)"
+    code = "import sys, mlpipe.registry as v; v.table(); v.find('head'); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
