@@ -98,3 +98,30 @@ def gather(addresses, out):
         for line in range(0, nbytes, LINE):
             _fetch(later + line)
         _copy(addresses[i], out, i, nbytes)
+
+
+@kernel
+def compact(rows, kept):
+    """Move rows of these indices, which ascend, to the front."""
+    for k in range(kept.shape[0]):
+        if kept[k] != k:
+            for j in range(rows.shape[1]):
+                rows[k, j] = rows[kept[k], j]
+
+
+@kernel
+def exchange(rows, store, slots):
+    """Swap each row with the one that is in its slot of the store by then."""
+    for i in range(rows.shape[0]):
+        slot = slots[i]
+        for j in range(rows.shape[1]):
+            rows[i, j], store[slot, j] = store[slot, j], rows[i, j]
+
+
+@kernel
+def settle(store, start, slots):
+    """Put rows of a store in order: the n-th from `start` on is swapped with the one so many places behind it."""
+    for i in range(slots.shape[0]):
+        here, there = start + i, start + i + slots[i]
+        for j in range(store.shape[1]):
+            store[here, j], store[there, j] = store[there, j], store[here, j]

@@ -126,3 +126,91 @@ def invert_table(table, out):
     """The position of each number in `table`."""
     for i in range(table.shape[0]):
         out[table[i]] = i
+
+
+CHUNK = 256
+"""Rows of which one count is kept, to find the n-th row of a sample."""
+
+_RANK_BITS = np.uint64(32)
+_RANK_LEFTS = np.uint64(1 << 32)
+
+
+@kernel
+def ranks(words, start, out):
+    """Where rows from `start` on are in a keyed order of all 64-bit numbers; `out` is uint64, and no two are equal."""
+    for i in range(out.shape[0]):
+        out[i] = start + i
+    _all_there(words, _RANK_BITS, _RANK_LEFTS, out)
+
+
+@kernel
+def count_chosen(words, total, last, counts):
+    """How many rows of each chunk have a rank up to `last`."""
+    found = np.empty(CHUNK, np.uint64)
+    for chunk in range(counts.shape[0]):
+        rows = min(CHUNK, total - chunk * CHUNK)
+        ranks(words, chunk * CHUNK, found[:rows])
+        count = 0
+        for i in range(rows):
+            count += found[i] <= last
+        counts[chunk] = count
+
+
+@kernel
+def choose(words, total, last, starts, positions, out):
+    """Find the n-th rows of a sample.
+
+    Parameters
+    ----------
+    words : ndarray of uint64, shape (8,)
+        Key of the ranks.
+    total : int
+        Rows to choose from.
+    last : uint64
+        The highest rank in the sample.
+    starts : ndarray of int64, shape (chunks + 1,)
+        Rows in the sample before each chunk.
+    positions, out : ndarray of int64
+        Places in the sample, and the rows there.
+    """
+    found, rows = np.empty(CHUNK, np.uint64), np.empty(CHUNK, np.int64)
+    chunk = -1
+    for i in range(positions.shape[0]):
+        position = positions[i]
+        if chunk < 0 or not starts[chunk] <= position < starts[chunk + 1]:
+            chunk, high = 0, starts.shape[0] - 1
+            while high - chunk > 1:
+                middle = (chunk + high) // 2
+                if starts[middle] <= position:
+                    chunk = middle
+                else:
+                    high = middle
+            count = 0
+            size = min(CHUNK, total - chunk * CHUNK)
+            ranks(words, chunk * CHUNK, found[:size])
+            for j in range(size):
+                rows[count] = chunk * CHUNK + j
+                count += found[j] <= last
+        out[i] = rows[position - starts[chunk]]
+
+
+@kernel
+def draw_slots(key, start, size, shrinks, out):
+    """A place in a buffer for each row that leaves it.
+
+    Parameters
+    ----------
+    key : ndarray of uint64, shape (2,)
+        From `mlpipe.keys.key`.
+    start : int
+        How many rows left before.
+    size : int
+        Rows in the buffer, below 2³².
+    shrinks : bool
+        Whether nothing follows: then the n-th draw is among n rows fewer.
+    out : ndarray of int64
+        At most `size` places, if it shrinks.
+    """
+    for i in range(out.shape[0]):
+        word, _ = pair(key[0], key[1], np.uint64(start + i), _ZERO)
+        out[i] = below(word, np.uint64(size - i if shrinks else size))

@@ -28,10 +28,12 @@ class Head(Streaming):
 
     def view(self, source: Source) -> Source:
         """The same as a source."""
-        return SliceSource(source, 0, min(self.rows, source.spec.rows or 0))
+        return SliceSource(source, 0, self.plan(source.spec).rows)
 
     def plan(self, spec: Spec) -> Spec:
         """As many rows as asked for, or all there are."""
+        if spec.endless:
+            return replace(spec, rows=self.rows, endless=False)
         return replace(spec, rows=None if spec.rows is None else min(spec.rows, self.rows))
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
