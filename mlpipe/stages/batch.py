@@ -40,7 +40,7 @@ class Batch(Streaming):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Parts of blocks where a batch lies within one, copies where it does not."""
-        batches = _Batches(self.size, Buffers(run, held.layout, self.size, BUFFERS))
+        batches = Batches(self.size, Buffers(run, held.layout, self.size, BUFFERS))
         place = 0
         for block in blocks:
             for batch in batches.of(block):
@@ -57,7 +57,7 @@ def _placed(batch: Block, place: int, run: Run) -> Block:
     return batch
 
 
-class _Batches:
+class Batches:
     """Batches of blocks: parts of one where they lie within it, copies where they do not."""
 
     def __init__(self, size: int, buffers: Buffers) -> None:
