@@ -168,7 +168,7 @@ def read_stream_header(read: Callable[[int], bytes], name: str) -> Header:
     """
     prefix = read(PREFIX_BYTES)
     version, start, length = _measure(prefix, MAX_ARRAY_BYTES, name)
-    text = prefix[start:] + read(start + length - PREFIX_BYTES)
+    text = (prefix[start:] + read(max(0, start + length - PREFIX_BYTES)))[:length]
     if len(text) < length:
         raise InputError(f"{name}: truncated: a header of {length} bytes, but the stream ends after {len(text)}")
     return parse_header(text, version, start + length, name)
