@@ -141,7 +141,10 @@ def finish_moments(sums, shift, columns, mean, variance):
         total = sums[SUM, c] + sums[SUM_LOW, c]
         rest = sums[SUM_LOW, c] - (total - sums[SUM, c])
         quotient = total / n
-        mean[c] = shift[c] + (quotient + (_fma(-quotient, n, total) + rest) / n)
+        about = shift[c] + quotient
+        part = about - shift[c]
+        lost = (shift[c] - (about - part)) + (quotient - part)
+        mean[c] = about + (lost + (_fma(-quotient, n, total) + rest) / n)
         square = total * total
         square_rest = _fma(total, total, -square) + 2.0 * total * rest
         expected = square / n

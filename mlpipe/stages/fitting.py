@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -12,9 +14,41 @@ from mlpipe.errors import InputError, UsageError
 from mlpipe.link import Array, Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.opening import Opening
 from mlpipe.readers.stats import read_stats
-from mlpipe.stages.learning import Learned, Learner, Learning, columns_of
 from mlpipe.stages.rowwise import RowWise
+from mlpipe.workers import Workers
 from mlpipe.writers.stats import StatsFile
+
+Learned = dict[str, Array]
+"""Statistics by name, one number for each column."""
+
+
+class Learner(Protocol):
+    """Statistics under way."""
+
+    def add(self, rows: Array, workers: Workers) -> None:
+        """Take in rows, flat to two dimensions."""
+
+    def finish(self) -> Learned | None:
+        """End a pass: what was learned, or None when another pass is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How something will be learned.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the learner.
+    nbytes : int
+        What it holds.
+    passes : int
+        Passes over the rows it takes.
+    """
+
+    make: Callable[[], Learner]
+    nbytes: int
+    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,6 +154,11 @@ class Fitting(RowWise):
                 f"{self.name}: column {int(infinite.argmax())} holds infinite values, or too large ones to learn from; "
                 "clip or check them first"
             )
+
+
+def columns_of(row_shape: tuple[int, ...]) -> int:
+    """Values of a row."""
+    return math.prod(row_shape)
 
 
 def unit(scale: Array) -> Array:

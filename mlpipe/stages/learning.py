@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mlpipe.errors import MemoryCeilingError
 from mlpipe.kernels import moments as kernels
 from mlpipe.link import Array
+from mlpipe.stages.fitting import Learned, Learning
 from mlpipe.workers import Workers
-
-Learned = dict[str, Array]
-"""Statistics by name, one number for each column."""
 
 LANES = 64
 """Sums kept side by side at least: of few columns, those of several rows."""
@@ -31,35 +27,6 @@ COLUMNS = 16
 
 COUNT_BYTES = 128 << 20
 """More counters than this leave the caches for good, and save few passes."""
-
-
-class Learner(Protocol):
-    """Statistics under way."""
-
-    def add(self, rows: Array, workers: Workers) -> None:
-        """Take in rows, flat to two dimensions."""
-
-    def finish(self) -> Learned | None:
-        """End a pass: what was learned, or None when another pass is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Learning:
-    """How something will be learned.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the learner.
-    nbytes : int
-        What it holds.
-    passes : int
-        Passes over the rows it takes.
-    """
-
-    make: Callable[[], Learner]
-    nbytes: int
-    passes: int = 1
 
 
 class Moments:
@@ -304,9 +271,4 @@ def _between(low: Array, high: Array, part: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         step = high - low
         found: Array = np.where(part < 0.5, low + step * part, high - step * (1 - part))
-    return np.where(low == high, low, found)
-
-
-def columns_of(row_shape: tuple[int, ...]) -> int:
-    """Values of a row."""
-    return math.prod(row_shape)
+    return np.where((part == 0) | (low == high), low, found)

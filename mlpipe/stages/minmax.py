@@ -12,8 +12,7 @@ from mlpipe.declare import option
 from mlpipe.errors import UsageError
 from mlpipe.kernels.steps import Cast, Constant, Map, Steps
 from mlpipe.link import Room, Spec
-from mlpipe.stages.fitting import Fitting, unit
-from mlpipe.stages.learning import Extremes, Learned, Learning, columns_of
+from mlpipe.stages.fitting import Fitting, Learned, Learning, columns_of, unit
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class MinMax(Fitting):
 
     def learning(self, spec: Spec, room: Room) -> Learning:
         """Smallest and largest values, in one pass."""
+        from mlpipe.stages.learning import Extremes  # with its kernels, not needed before
+
         columns = columns_of(spec.row_shape)
         return Learning(lambda: Extremes(columns), Extremes.nbytes(columns, room.threads))
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from mlpipe.kernels.steps import Cast, Map, Steps
 from mlpipe.link import Room, Spec
-from mlpipe.stages.fitting import Fitting, unit
-from mlpipe.stages.learning import Learned, Learning, Quantiles, columns_of
+from mlpipe.stages.fitting import Fitting, Learned, Learning, columns_of, unit
 
 QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
 
@@ -36,6 +35,8 @@ class RobustScale(Fitting):
 
     def learning(self, spec: Spec, room: Room) -> Learning:
         """Quartiles, in as few passes as the room allows."""
+        from mlpipe.stages.learning import Quantiles  # with its kernels, not needed before
+
         columns = columns_of(spec.row_shape)
         return Quantiles.learning(columns, spec.dtype, [*QUARTILES.values()], [*QUARTILES], room.nbytes)
 

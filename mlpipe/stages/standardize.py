@@ -9,8 +9,7 @@ import numpy as np
 
 from mlpipe.kernels.steps import Cast, Map, Steps
 from mlpipe.link import Room, Spec
-from mlpipe.stages.fitting import Fitting, unit
-from mlpipe.stages.learning import Learned, Learning, Moments, columns_of
+from mlpipe.stages.fitting import Fitting, Learned, Learning, columns_of, unit
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Standardize(Fitting):
 
     def learning(self, spec: Spec, room: Room) -> Learning:
         """Means and variances, in one pass."""
+        from mlpipe.stages.learning import Moments  # with its kernels, not needed before
+
         columns = columns_of(spec.row_shape)
         return Learning(lambda: Moments(columns), Moments.nbytes(columns, room.block_rows))
 
