@@ -20,7 +20,7 @@ from mlpipe.engine.budget import Plan
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Source
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.pipeline import Pipeline
-from mlpipe.workers import Workers
+from mlpipe.workers import Workers, offering
 
 GRACE = 2.0
 """Seconds a thread gets to end once the run is over: it may be writing to a pipe that nobody reads any more."""
@@ -258,7 +258,7 @@ class _Reader:
             yield block
 
     def _read(self) -> None:
-        with self._lane as lane:
+        with self._lane as lane, offering(self._run.workers):
             try:
                 self._all(lane)
                 self._channel.finish()
