@@ -25,7 +25,7 @@ from mlpipe.kernels.vocabulary import WORDS
 
 Array = npt.NDArray[Any]
 
-_NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_NAME = re.compile(r"(?<!\w)\.?[A-Za-z_]\w*")  # an attribute is no name we know
 _WORDS = {"if", "else", "and", "or", "not"}
 _KINDS = [np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 _NAMES: dict[str, Any] = {

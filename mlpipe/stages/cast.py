@@ -34,9 +34,9 @@ class Cast(RowWise):
     saturate: bool = option(False, help="Take the nearest value there is for what does not fit.")
 
     @property
-    def refuses(self) -> bool:
-        """Unless it saturates."""
-        return not self.saturate
+    def in_place(self) -> bool:
+        """Where it saturates; else the value is needed to say what was wrong."""
+        return self.saturate
 
     def plan(self, spec: Spec) -> Spec:
         """The new dtype."""

@@ -22,9 +22,9 @@ class RowWise(Streaming):
     """
 
     @property
-    def refuses(self) -> bool:
-        """Whether it has steps that are checked; then the input is kept, to say what was wrong."""
-        return False
+    def in_place(self) -> bool:
+        """Whether a value may be lost once its result is there: no step is checked, and none moves values."""
+        return True
 
     def plan(self, spec: Spec) -> Spec:
         """By default floats stay what they are, and integers become float64."""
@@ -89,7 +89,7 @@ class Fused(Streaming):
     def _in_place(self, spec: Spec, made: Spec) -> bool:
         """Whether a block takes its own result."""
         same = (spec.dtype.newbyteorder("="), spec.row_shape) == (made.dtype.newbyteorder("="), made.row_shape)
-        return same and not any(stage.refuses for stage in self.stages)
+        return same and all(stage.in_place for stage in self.stages)
 
     def hold(self, spec: Spec, room: Room) -> Held:
         """Copies of a row for each thread, and blocks for the result where it cannot take the place of the input."""
@@ -102,11 +102,11 @@ class Fused(Streaming):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Run the compiled pass over each block."""
-        from mlpipe.stages.loop import Loop  # planning needs no compiler
-
         specs: list[Spec] = held.layout
         in_place = self._in_place(specs[0], specs[-1])
         with run.lane.state("compile"):
+            from mlpipe.stages.loop import Loop  # planning needs no compiler
+
             loop = Loop(self.stages, specs, in_place, run.workers)
         buffers = None if in_place else Buffers(run, specs[-1], held.block_rows, BUFFERS)
         for block in blocks:

@@ -31,6 +31,11 @@ class Select(RowWise):
     def __post_init__(self) -> None:
         check_columns(self.columns)
 
+    @property
+    def in_place(self) -> bool:
+        """A value that was overwritten may be needed further on."""
+        return False
+
     def plan(self, spec: Spec) -> Spec:
         """As many columns; raise for one that there is not."""
         return replace(spec, row_shape=(len(self._chosen(spec)),), dtype=spec.dtype.newbyteorder("="))
