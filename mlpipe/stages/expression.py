@@ -221,7 +221,7 @@ class _Reader:
                 warnings.simplefilter("ignore")
                 return ast.parse(line, mode="eval").body
         except SyntaxError as error:
-            place = min(max(0, (error.offset or 1) - 1), len(line) - 1)
+            place = min(error.offset or len(line), len(line)) - 1  # the end of the line comes as 0
             raise wrong(self._text, self._indent + place, error.msg.partition(".")[0]) from None
         except (ValueError, OverflowError, RecursionError, MemoryError):
             raise wrong(self._text, self._indent, "nested too deeply") from None
