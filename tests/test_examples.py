@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mlpipe.config import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,9 +62,33 @@ def check_unattended(out: str, directory: Path) -> None:
     assert np.load(directory / "distances.npy").max() == 16
 
 
+def check_training_set(out: str, directory: Path) -> None:
+    names = ("train", "test")
+    rows = {name: np.load(directory / f"{name}.npy") for name in names}
+    labels = {name: np.load(directory / f"{name}-labels.npy") for name in names}
+    digits, known = (np.load(ROOT / f"examples/data/{name}.npy") for name in ("digits", "digits_labels"))
+    whole = sorted(map(bytes, np.column_stack([digits, known.astype("u1")])))
+    parts = [np.column_stack([rows[name], labels[name].astype("u1")]) for name in names]
+    assert sorted(map(bytes, np.concatenate(parts))) == whole
+    assert 0.75 < len(rows["train"]) / len(digits) < 0.85
+    mean, deviation = rows["train"].mean(axis=0), rows["train"].std(axis=0)
+    test = (rows["test"] - mean) / np.where(deviation > 0, deviation, 1)
+    np.testing.assert_allclose(np.load(directory / "test-ready.npy"), test, rtol=1e-9, atol=1e-12)
+    train = np.load(directory / "train-ready.npy")
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_array_equal(np.load(directory / "test-ready-labels.npy"), labels["test"])
+    assert out.count(" yes\n") == 2
+
+
+def check_stream(out: str, directory: Path) -> None:
+    assert out == "1792 rows of float32, from 0 to 1\n"
+
+
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     "closest_pair.sh": check_closest_pair,
     "distances.sh": check_distances,
+    "stream.sh": check_stream,
+    "training_set.sh": check_training_set,
     "two_files.sh": check_two_files,
     "unattended.sh": check_unattended,
 }
@@ -75,6 +102,43 @@ def test_example(name: str, tmp_path: Path) -> None:
 
 def test_every_example_is_checked() -> None:
     assert sorted(path.name for path in (ROOT / "examples").glob("*.sh")) == sorted(CHECKS)
+
+
+def check_shards(directory: Path) -> None:
+    rows = [np.load(path) for path in sorted((directory / "training_set").glob("shard-?????.npy"))]
+    assert [len(shard) for shard in rows] == [500, 500, 500, 297]
+    np.testing.assert_allclose(np.concatenate(rows).mean(axis=0), 0, atol=1e-12)
+    assert np.load(directory / "digits-stats.npz")["mean"].shape == (64,)
+
+
+def check_augmented(directory: Path) -> None:
+    assert np.load(directory / "augmented.npy").shape == (1797, 65)
+
+
+def check_trial(directory: Path) -> None:
+    record = json.loads((directory / "trial.json").read_text())
+    assert (record["result"], record["status"]) == ({"rows": 1_000_000}, "done")
+
+
+CONFIGS: dict[str, Callable[[Path], None]] = {
+    "augmented.toml": check_augmented,
+    "training_set.toml": check_shards,
+    "trial.toml": check_trial,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    command: list[str | Path] = ["mlpipe", "-q", "run", "--config", ROOT / "configs" / name]
+    assert call([*command, "--dry-run", "--save-config", "again.toml"], tmp_path).startswith("link ")
+    assert load(tmp_path / "again.toml").verbs == load(ROOT / "configs" / name).verbs
+    assert call(command, tmp_path) == ""
+    CONFIGS[name](tmp_path)
+
+
+def test_every_config_is_checked() -> None:
+    assert sorted(path.name for path in (ROOT / "configs").glob("*")) == sorted(CONFIGS)
 
 
 def test_readme_commands_in_a_row_print_what_it_shows(tmp_path: Path) -> None:
