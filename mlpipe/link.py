@@ -314,6 +314,13 @@ class Run(Protocol):
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
         """A pool of buffers that lasts as long as the run."""
 
+    def at_end(self, function: Callable[[], None]) -> None:
+        """Call a function once the last stage has handed on all its blocks, for what must not miss any.
+
+        A stage that needs no more rows stops taking blocks; those before it may still take all there are. What was
+        asked for last is called first.
+        """
+
 
 BLOCKS_AHEAD = 2
 """Input blocks in flight: one in use, one being read."""

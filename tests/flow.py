@@ -20,9 +20,13 @@ class FakeRun:
     def __init__(self) -> None:
         self.lane = NULL_METER.lane("stage")
         self.workers = Workers(1)
+        self.ends: list[Callable[[], None]] = []
 
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
         return Pool(count, make)
+
+    def at_end(self, function: Callable[[], None]) -> None:
+        self.ends.append(function)
 
     def read(self, *_: Any) -> Blocks:
         raise AssertionError("no side source")
@@ -62,8 +66,9 @@ def flow(
     held = stage.hold(spec, Room(nbytes, 1, block_rows=max(sizes)))
     assert sum(held.nbytes.values()) <= nbytes
     given: list[int] = []
+    run = FakeRun()
     data, beside, place, share = [np.empty((0, *out.row_shape), out.dtype)], [], 0, 0.0
-    for block in stage.apply(blocks_of(rows, labels, sizes, given), held, FakeRun()):
+    for block in stage.apply(blocks_of(rows, labels, sizes, given), held, run):
         assert block.start == place
         assert 0 < len(block.data) <= max(sizes)
         data.append(block.data.copy())
@@ -73,6 +78,8 @@ def flow(
         place += len(block.data)
         share += block.share
         block.release()
+    for end in reversed(run.ends):
+        end()
     assert out.rows in (None, place)
     assert given == [1] * len(given), "every block is released once"
     assert share == pytest.approx(1) or not place

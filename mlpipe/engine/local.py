@@ -51,6 +51,7 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
         writer = _Writer(local, plan, advance)
         for block in _chain(plan, local):
             writer.put(block)
+        local.end()
         writer.finish()
         return writer.rows
 
@@ -76,6 +77,7 @@ def iterate(plan: Plan, meter: Meter = NULL_METER, *, keep: bool = True) -> Bloc
         for block in _chain(plan, local):
             yield block
             block.release()
+        local.end()
         for source in _sources(plan.pipeline).values():
             source.check_unchanged()
 
@@ -164,6 +166,16 @@ class LocalRun:
         self._waited: list[Channel[Block] | Pool] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._ends: list[Callable[[], None]] = []
+
+    def at_end(self, function: Callable[[], None]) -> None:
+        """Call a function once the last stage has handed on all its blocks."""
+        self._ends.append(function)
+
+    def end(self) -> None:
+        """Call what was asked for, from the last stage to the first: a stage still gets what those before it take."""
+        while self._ends:
+            self._ends.pop()()
 
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
         """A pool of buffers that lasts as long as the run."""
@@ -229,7 +241,7 @@ class _StageRun:
     """The run as one of its stages sees it: with a clock of its own."""
 
     def __init__(self, run: LocalRun, lane: Lane) -> None:
-        self._run, self.lane, self.workers, self.pool = run, lane, run.workers, run.pool
+        self._run, self.lane, self.workers, self.pool, self.at_end = run, lane, run.workers, run.pool, run.at_end
 
     def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
         """Blocks of the row ranges."""

@@ -111,14 +111,8 @@ class NpySink:
         LockedError
             If another run is writing the same output.
         """
-        parts = self._parts(spec)
-        files = [self._file(path, part) for path, part in parts]
-        with AtomicFiles(files):
-            arrays = [_Array(file, part, self._layout) for file, (_, part) in zip(files, parts, strict=True)]
-            yield _Arrays(arrays)
-            for array in arrays:
-                array.finish()
-            self.rows = arrays[0].tiles.rows
+        with open_together([self], spec) as [arrays]:
+            yield arrays
 
     def _parts(self, spec: Spec) -> list[tuple[str | os.PathLike[str], Spec]]:
         """The files, and what each holds."""
@@ -128,6 +122,20 @@ class NpySink:
     def _file(self, path: str | os.PathLike[str], spec: Spec) -> AtomicFile:
         size = array_bytes(spec)
         return AtomicFile(path, size=size, force=self._force, inputs=self._inputs, hint=self._hint)
+
+
+@contextmanager
+def open_together(sinks: Sequence[NpySink], spec: Spec) -> Iterator[list[_Arrays]]:
+    """Start the files of several sinks, for rows of `spec` each; all appear when the context ends, or none."""
+    parts = [[(sink._file(path, part), part) for path, part in sink._parts(spec)] for sink in sinks]
+    with AtomicFiles([file for some in parts for file, _ in some]):
+        arrays = [
+            _Arrays([_Array(file, part, sink._layout) for file, part in some])
+            for sink, some in zip(sinks, parts, strict=True)
+        ]
+        yield arrays
+        for sink, some in zip(sinks, arrays, strict=True):
+            sink.rows = some.finish()
 
 
 class _Array:
@@ -154,7 +162,14 @@ class _Arrays:
     """Rows, and their labels if they have any."""
 
     def __init__(self, arrays: Sequence[_Array]) -> None:
+        self._arrays = arrays
         self._rows, *self._labels = (array.tiles for array in arrays)
+
+    def finish(self) -> int:
+        """Complete the headers; return how many rows there are."""
+        for array in self._arrays:
+            array.finish()
+        return self._rows.rows
 
     def write(self, block: Block) -> None:
         """Store a tile, and the labels of its rows once."""
