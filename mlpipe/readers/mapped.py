@@ -23,7 +23,7 @@ SAMPLE = 4
 """Rows of a block that are looked at, to tell whether the file is in memory."""
 
 PIECE_BYTES = 1 << 18
-"""What a thread copies at once; copying rows in random order mostly waits for memory, so that two do it twice as fast."""
+"""What a thread copies at once: copying rows in random order mostly waits for memory, which two threads can do."""
 
 _FAILED = ctypes.c_void_p(-1).value
 _PAGE = mmap.PAGESIZE
