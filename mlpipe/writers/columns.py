@@ -101,8 +101,7 @@ def _convert(labels: Array, out: Array, start: int) -> None:
     """Store labels as another dtype, or raise InputError for the first that it cannot hold."""
     with np.errstate(all="ignore"):
         np.copyto(out, labels, casting="unsafe")
-        if np.can_cast(labels.dtype, out.dtype, "safe"):
-            return
+        # Whatever the dtypes: NumPy calls it safe to make float64 of int64.
         same = (out.astype(labels.dtype) == labels) & ((out < 0) == (labels < 0))
         if labels.dtype.kind == "f":
             same |= np.isnan(labels) & (out != out)  # NaN, if it can be one
