@@ -158,7 +158,7 @@ OWN = (
     _own(
         "mixup",
         "stage",
-        "streaming",
+        "buffering",
         "stages.mixup:MixUp",
         "Rows mixed with others: w times the row, plus 1 - w times its partner.",
     ),

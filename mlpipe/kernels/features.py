@@ -92,13 +92,13 @@ def project(rows, matrix, sums, out):
                 factors = matrix[k, left:right]
                 if some == ROWS:
                     _add_four(
-                        float(rows[start, k]), float(rows[start + 1, k]), float(rows[start + 2, k]),
-                        float(rows[start + 3, k]), factors, sums[0, :wide], sums[1, :wide], sums[2, :wide],
+                        np.float64(rows[start, k]), np.float64(rows[start + 1, k]), np.float64(rows[start + 2, k]),
+                        np.float64(rows[start + 3, k]), factors, sums[0, :wide], sums[1, :wide], sums[2, :wide],
                         sums[3, :wide],
                     )  # fmt: skip
                 else:
                     for i in range(some):
-                        _add_one(float(rows[start + i, k]), factors, sums[i, :wide])
+                        _add_one(np.float64(rows[start + i, k]), factors, sums[i, :wide])
             for i in range(some):
                 for j in range(wide):
                     out[start + i, left + j] = sums[i, j]

@@ -58,7 +58,8 @@ class Augment(Mapped):
         words, columns = key(self.seed, self.epoch, self.name), math.prod(data.shape[1:])
 
         def one(part: slice, _worker: int) -> None:
-            rows = data[part].astype(np.float64).reshape(-1, columns)
+            rows = data[part].astype(np.float64)
+            rows = rows.reshape(len(rows), columns)
             self.change(rows, words, first + part.start)
             with np.errstate(over="ignore"):
                 out[part] = rows.reshape(out[part].shape)

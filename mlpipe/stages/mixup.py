@@ -11,7 +11,7 @@ from mlpipe.declare import option
 from mlpipe.errors import InputError, UsageError
 from mlpipe.kernels.steps import real
 from mlpipe.keys import key
-from mlpipe.link import Array, Block, Blocks, Held, Labels, Room, Run, Spec
+from mlpipe.link import Array, Block, Blocks, Flow, Held, Labels, Room, Run, Spec
 from mlpipe.stages.augment import epoch_option, seed_option
 from mlpipe.stages.batch import Batch
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
@@ -39,6 +39,11 @@ class MixUp(Streaming):
             raise UsageError(f"mixup --alpha {self.alpha}: give a number above 0")
         if self.window < 1:
             raise UsageError(f"mixup --window {self.window}: give 1 or more")
+
+    @property
+    def flow(self) -> Flow:
+        """Needs a window of rows."""
+        return "buffering"
 
     def plan(self, spec: Spec) -> Spec:
         """Floats stay what they are, and integers become float64."""

@@ -47,6 +47,7 @@ class OneHot(Mapped):
         from mlpipe.kernels.features import one_hot
 
         values, wrong = data.reshape(-1), list[int]()
+        values = values.view(np.uint8) if values.dtype == np.bool_ else values
 
         def mark(rows: slice, _worker: int) -> None:
             at = one_hot(values[rows], out[rows])

@@ -56,12 +56,9 @@ class PairwiseVerb:
 
         paths = {"w": self.weights, "V": self.variance, "VI": self.inverse_covariance}
         name = find(self.metric).name
-        for parameter, flag, metric in (
-            ("V", "--variance", "seuclidean"),
-            ("VI", "--inverse-covariance", "mahalanobis"),
-        ):
-            if name == metric and paths[parameter] is None:
-                raise UsageError(f"pairwise --metric {name}: {flag} cannot be computed from rows on their way; give it")
+        needs, flag = _NEEDED.get(name, ("", ""))
+        if needs and paths[needs] is None:
+            raise UsageError(f"pairwise --metric {name}: give {flag}; rows on their way cannot be asked for it")
         values = {key: _parameter(key, path, features, opening) for key, path in paths.items() if path is not None}
         return Measure(self.metric, self.p, **values)
 
