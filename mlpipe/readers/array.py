@@ -6,9 +6,10 @@ import numpy as np
 
 from mlpipe.errors import InputError
 from mlpipe.link import Array, Spec
+from mlpipe.readers.closing import Closing
 
 
-class ArraySource:
+class ArraySource(Closing):
     """An array as a source, so that arrays and files take the same way.
 
     Parameters

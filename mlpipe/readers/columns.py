@@ -11,6 +11,7 @@ import numpy as np
 
 from mlpipe.errors import InputError, UsageError
 from mlpipe.link import Array, Labels, Source, Spec, gather_into, read_into
+from mlpipe.readers.closing import Closing
 
 SCRATCH_BYTES = 1 << 20
 """Of whole rows, from which columns are taken."""
@@ -95,7 +96,7 @@ def _index(index: int, count: int, flag: str, name: str) -> int:
     return index % count
 
 
-class PartSource:
+class PartSource(Closing):
     """Some of the rows and columns of a source, and one column as labels.
 
     Parameters

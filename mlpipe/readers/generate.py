@@ -14,6 +14,7 @@ from mlpipe.keys import key
 from mlpipe.link import Array, Labels, Source, Spec
 from mlpipe.npy_format import MAX_ARRAY_BYTES
 from mlpipe.opening import Opening
+from mlpipe.readers.closing import Closing
 from mlpipe.readers.raw import parse_dtype
 
 KINDS = ("normal", "uniform", "integers", "zipf")
@@ -82,7 +83,7 @@ def _largest(dtype: np.dtype[Any]) -> int:
     return 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else -1
 
 
-class GeneratedSource:
+class GeneratedSource(Closing):
     """Rows that are made up when asked for.
 
     Parameters

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from mlpipe.errors import InputError
 from mlpipe.link import Array, Labels, Source, Spec, gather_into
+from mlpipe.readers.closing import Closing
 
 
-class PairedSource:
+class PairedSource(Closing):
     """Rows of one source, labelled with the rows of another.
 
     Parameters

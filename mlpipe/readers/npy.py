@@ -8,14 +8,14 @@ import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from mlpipe.errors import InputError
 from mlpipe.link import Array, Block, Blocks, Spec
 from mlpipe.npy_format import Header, check_dtype, read_header
+from mlpipe.readers.closing import Closing
 from mlpipe.readers.files import Fingerprint, check_unchanged, open_regular, read_exactly, shown_name
 from mlpipe.readers.mapped import FileMap, MappedRows, check_rows
 
@@ -24,7 +24,7 @@ SPAN_BYTES = 1 << 15  # reading this much costs about what one more call does
 TILE_LENGTH = SCRATCH_BYTES // 64  # long runs of each column, yet whole cache lines of rows
 
 
-class NpySource:
+class NpySource(Closing):
     """A ``.npy`` file, read lazily: rows come from disk when asked for and are never kept.
 
     Any thread may read at any time. Values come in the machine's byte order and C order, whatever the
@@ -116,14 +116,6 @@ class NpySource:
 
     def __repr__(self) -> str:
         return f"NpySource({self.path!r}, shape={self.shape}, dtype={self.dtype})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
 from mlpipe.errors import InputError
 from mlpipe.link import Array, Spec
+from mlpipe.readers.closing import Closing
 from mlpipe.readers.files import Fingerprint, check_unchanged
 from mlpipe.readers.mapped import FileMap, MappedRows, check_rows
 from mlpipe.readers.npy import NpySource
@@ -37,7 +37,7 @@ class Shard(NamedTuple):
     fingerprint: Fingerprint
 
 
-class ShardsSource:
+class ShardsSource(Closing):
     """Rows of several ``.npy`` files as those of one.
 
     All headers are read, compared and the files fingerprinted at once; rows only when asked for, by any thread.
@@ -172,14 +172,6 @@ class ShardsSource:
     def close(self) -> None:
         """Close all files; harmless when repeated."""
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard]) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 from mlpipe.errors import InputError, InputMissingError, UsageError
 from mlpipe.link import Array, Spec
 from mlpipe.npy_format import Header, check_dtype, read_stream_header
+from mlpipe.readers.closing import Closing
 from mlpipe.readers.files import Fingerprint
 
 SCRATCH_BYTES = 1 << 20
 
 
-class StdinSource:
+class StdinSource(Closing):
     """A ``.npy`` array on a descriptor that cannot seek: rows come once, in order.
 
     Parameters
