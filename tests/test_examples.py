@@ -19,7 +19,7 @@ from mlpipe.config import load
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = "".join(body for kind, body in BLOCKS if kind == "sh" and body.startswith("mlpipe "))
+COMMANDS = "".join(body for kind, body in BLOCKS if kind == "sh" and body.startswith(("mlpipe ", "# ")))
 PYTHON = [body for kind, body in BLOCKS if kind == "python"]
 OUTPUTS = [body for kind, body in BLOCKS if kind == ""]
 
