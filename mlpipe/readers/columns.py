@@ -90,6 +90,13 @@ def resolve_columns(columns: Sequence[int | str], count: int, name: str) -> list
     return found
 
 
+def _selection(columns: Sequence[int]) -> slice | Array:
+    """What selects the columns in NumPy: a slice where they follow each other, for its copy takes a fifth of the time."""
+    if columns and list(columns) == list(range(columns[0], columns[-1] + 1)):
+        return slice(columns[0], columns[-1] + 1)
+    return np.array(columns, np.intp)
+
+
 def _index(index: int, count: int, flag: str, name: str) -> int:
     if not -count <= index < count:
         raise InputError(f"{flag} {index}: {name} has {count} columns, from 0 to {count - 1}, or -{count} to -1")
@@ -136,7 +143,7 @@ class PartSource(Closing):
         self._source, self.name, self.seekable = source, source.name, source.seekable
         self._first, stop, _ = (rows or slice(None)).indices(spec.rows or 0)
         self._label: int | None = None
-        self._columns: Array | None = None
+        self._columns: slice | Array | None = None
         self.spec: Spec = replace(spec, rows=max(0, stop - self._first))
         if columns is None and label_column is None:
             return
@@ -151,7 +158,7 @@ class PartSource(Closing):
             self._label = _index(label_column, count, "--label-column", self.name)
             chosen = [one for one in chosen if one != self._label]
             labels = Labels((), spec.dtype.newbyteorder("="))
-        self._columns = np.array(chosen, np.intp)
+        self._columns = _selection(chosen)
         self.spec = replace(self.spec, row_shape=(len(chosen),), labels=labels)
 
     def read_rows(self, start: int, out: Array) -> None:
