@@ -91,7 +91,7 @@ def resolve_columns(columns: Sequence[int | str], count: int, name: str) -> list
 
 
 def _selection(columns: Sequence[int]) -> slice | Array:
-    """What selects the columns in NumPy: a slice where they follow each other, for its copy takes a fifth of the time."""
+    """What selects columns in NumPy: a slice where they follow each other, for its copy takes a fifth of the time."""
     if columns and list(columns) == list(range(columns[0], columns[-1] + 1)):
         return slice(columns[0], columns[-1] + 1)
     return np.array(columns, np.intp)
