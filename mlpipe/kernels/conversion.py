@@ -52,9 +52,6 @@ def _to_whole(value: str, old: np.dtype[Any], new: np.dtype[Any]) -> tuple[str, 
     least, most = int(limits.min), int(limits.max)
     if before.kind == "f":
         fits = f"(truncate({value}) >= {kind}({least}.0)) & (truncate({value}) < {kind}({most + 1}.0))"
-        if new.itemsize < 4:  # there is one instruction to 32 bits
-            near = f"saturate({value}, int32(0))"
-            return f"{new.name}({_clipped(near, 'int32', least, most)})", f"not ({fits})"
         return f"saturate({value}, {new.name}(0))", f"not ({fits})"
     own = np.iinfo(before)
     least, most = max(least, int(own.min)), min(most, int(own.max))

@@ -25,6 +25,9 @@ from mlpipe.kernels.vocabulary import WORDS
 
 Array = npt.NDArray[Any]
 
+JOINED = 1024
+"""Values in a loop, about, where rows may be joined: their scratch, some 16 KiB, stays in the first-level cache."""
+
 _NAME = re.compile(r"(?<!\w)\.?[A-Za-z_]\w*")  # an attribute is no name we know
 _WORDS = {"if", "else", "and", "or", "not"}
 _KINDS = [np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
@@ -38,9 +41,7 @@ _NAMES: dict[str, Any] = {
     "max": max,
     "min": min,
     "inf": np.inf,
-    "row_sum": memory.row_sum,
-    "row_max": memory.row_max,
-    "LANES": memory.LANES,
+    **{name: getattr(memory, name) for name in ("sum_rows", "max_rows", "spread")},
 }
 
 
@@ -89,8 +90,8 @@ class Program:
         Arguments that are scratch, one set for each thread.
     checks : list of Check
         What may fail: the function returns the position in this list of one that did, else -1.
-    flat : bool
-        Whether rows may be joined and cut at will, constants of columns repeated.
+    joined : int
+        How many rows may be joined to one, constants of columns repeated; 0 for any number.
     """
 
     dtype: np.dtype[Any]
@@ -102,13 +103,14 @@ class Program:
     constants: list[Any] = field(default_factory=list)
     scratch: list[tuple[np.dtype[Any], int]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    flat: bool = True
+    joined: int = 1
 
     def function(self) -> Any:
-        """The compiled loop: ``(x, out, first, *scratch, *constants) -> check that failed or -1``.
+        """The compiled loop: ``(x, out, first, span, *scratch, *constants) -> check that failed or -1``.
 
         `x` and `out` are C-contiguous, of two dimensions, as `storage` shows them (`out` is `x` if `in_place`);
-        `first` is the position of the first row. Each call at the same time needs scratch of its own.
+        `first` is the position of the first row, `span` the width of one before rows were joined. Each call at the
+        same time needs scratch of its own.
         """
         return _compiled(self.text)
 
@@ -153,8 +155,8 @@ def write(stages: Sequence[tuple[Steps, np.dtype[Any]]], dtype: np.dtype[Any], w
     Examples
     --------
     >>> print(write([([Map("v + v")], np.dtype("f4"))], np.dtype("f4"), 3, in_place=True).text)
-    def fused(x, out, first):
-        width = x.shape[1]
+    def fused(x, out, first, span):
+        width, rows = x.shape[1], 1
         for i in range(x.shape[0]):
             x_row, out_row = i * width, i * out.shape[1]
             for j0 in range(width):
@@ -165,17 +167,46 @@ def write(stages: Sequence[tuple[Steps, np.dtype[Any]]], dtype: np.dtype[Any], w
         return -1
     <BLANKLINE>
     """
-    writer = _Writer(np.dtype(dtype), width, in_place)
+    writer = _Writer(np.dtype(dtype), width, in_place, _joined([step for steps, _ in stages for step in steps], width))
     for place, (steps, after) in enumerate(stages):
         writer.stage(place, steps, np.dtype(after))
     return writer.finish()
 
 
-class _Writer:
-    """Writes a program step by step."""
+def _joined(steps: Steps, width: int) -> int:
+    """How many rows may be joined to one, 0 for any number: a loop over few values would be slow."""
+    sources = " ".join(step.source for step in steps if isinstance(step, Map | RowReduce))
+    if any(isinstance(step, Select) for step in steps) or {"row", "column"} & set(_NAME.findall(sources)):
+        return 1
+    constants = [one for step in steps if isinstance(step, Map | RowReduce) for one in step.constants.values()]
+    if any(np.ndim(one) for one in constants) or any(isinstance(step, RowReduce) for step in steps):
+        return max(1, JOINED // max(1, width))
+    return 0
 
-    def __init__(self, dtype: np.dtype[Any], width: int, in_place: bool) -> None:
-        self.program = Program(dtype, width, in_place, dtype, width)
+
+def _renamed(source: str, given: Mapping[str, str]) -> str:
+    """Text with other names; ValueError for one that is neither given nor a function."""
+
+    def renamed(match: re.Match[str]) -> str:
+        name = match.group()
+        if name not in given and name not in _NAMES and name not in _WORDS:
+            raise ValueError(f"{source!r} uses {name!r}, which is not defined")
+        return given.get(name, name)
+
+    return _NAME.sub(renamed, source)
+
+
+class _Writer:
+    """Writes a program step by step.
+
+    A number per row is kept in an array, one for each row that is joined; for a pass over joined rows it is spread,
+    so that it lies beside each value.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], width: int, in_place: bool, joined: int) -> None:
+        self.program = Program(dtype, width, in_place, dtype, width, joined=joined)
+        self.joined = max(1, joined)
+        self.spreads: dict[tuple[str, str], str] = {}
         self.dtype, self.width = dtype, width
         self.value, self.count = "", 0
         self.lines: list[str] = []  # of the present pass over the row, for one value
@@ -205,11 +236,14 @@ class _Writer:
         inner = "".join(f"            {line}\n" for line in [*indices, *self.lines, *body])
         self.blocks.append(f"        for j{self.level} in range({self.length}):\n{inner}")
 
-    def scratch(self, name: str, dtype: np.dtype[Any], length: int) -> str:
+    def scratch(self, dtype: np.dtype[Any], length: int) -> str:
         """An argument that is scratch."""
-        name = f"{name}{len(self.program.scratch)}"
         self.program.scratch.append((dtype, length))
-        return name
+        return f"s{len(self.program.scratch) - 1}"
+
+    def row_scratch(self, dtype: np.dtype[Any]) -> str:
+        """Scratch for the values of a row, or of those that are joined."""
+        return self.scratch(dtype, self.width * self.joined + memory.LANES)
 
     # Steps.
 
@@ -229,7 +263,7 @@ class _Writer:
         elif isinstance(step, RowReduce):
             self.reduce(step)
         elif isinstance(step, RowNumber):
-            self.number(step.name, self.expression(step.source, {}, np.dtype(np.float64)))
+            self.number(step)
         elif isinstance(step, Select):
             self.select(step)
         else:
@@ -253,20 +287,21 @@ class _Writer:
     def expression(self, source: str, constants: Mapping[str, Constant], kind: np.dtype[Any]) -> str:
         """The text of a step with our names in place of its own."""
         given = {"v": self.value, "row": "(first + i)", "column": f"j{self.level}"}
-        if {"row", "column"} & set(_NAME.findall(source)):
-            self.program.flat = False
-        for name, number in self.reduced.items():
-            given[name] = f"{kind.name}({number})"
+        names = set(_NAME.findall(source))
+        given |= {name: self.beside(number, kind) for name, number in self.reduced.items() if name in names}
         for name, constant in constants.items():
             given[name] = self.constant(name, constant, kind)
+        return _renamed(source, given)
 
-        def renamed(match: re.Match[str]) -> str:
-            name = match.group()
-            if name not in given and name not in _NAMES and name not in _WORDS:
-                raise ValueError(f"{source!r} uses {name!r}, which is not defined")
-            return given.get(name, name)
-
-        return _NAME.sub(renamed, source)
+    def beside(self, number: str, kind: np.dtype[Any]) -> str:
+        """How a pass reads a number of the row."""
+        if self.joined == 1:
+            return f"{kind.name}(load_{number}({number}, 0))"
+        if (number, kind.name) not in self.spreads:
+            self.spreads[number, kind.name] = self.row_scratch(kind)
+            self.blocks.append(f"        spread({number}, span, rows, {self.spreads[number, kind.name]})\n")
+        place = self.spreads[number, kind.name]
+        return f"load_{place}({place}, j0)"
 
     def constant(self, name: str, constant: Constant, kind: np.dtype[Any]) -> str:
         """An argument for a constant; how it is read."""
@@ -306,31 +341,33 @@ class _Writer:
             self.choices.append(f"{inner} = load_{argument}({argument}, j{self.level})")
             length = f"{argument}.size"
         self.length, self.width, self.changed = length, len(step.columns), True
-        self.program.flat = False
 
     def reduce(self, step: RowReduce) -> None:
         """Write a number for the row, which takes a pass of its own.
 
         A pass that also computes the row would run at the width of float64 all through (measured: 25 % slower).
         """
-        self.program.flat = False
         if self.changed:
-            copy = self.scratch("s", register(self.dtype), self.width)
+            copy = self.row_scratch(register(self.dtype))
             self.loop([f"store_{copy}({copy}, j{self.level}, {self.value})"])
             self.begin(f"load_{copy}({copy}, j0)", self.length)
         origin, length = self.origin, self.length
         kind = np.dtype(np.float64)
-        parts = self.scratch("s", kind, -(-self.width // memory.LANES) * memory.LANES)
+        values, number = self.row_scratch(kind), self.scratch(kind, self.joined)
         self.into(kind)
-        self.loop([f"store_{parts}({parts}, j0, {self.expression(step.source, step.constants, kind)})"])
-        self.number(step.name, f"row_{step.how}({parts}, {length})")
+        self.loop([f"store_{values}({values}, j0, {self.expression(step.source, step.constants, kind)})"])
+        span = "span" if self.joined > 1 else length
+        self.blocks.append(f"        {step.how}_rows({values}, {span}, rows, {number})\n")
+        self.reduced[step.name] = number
         self.begin(origin, length)
 
-    def number(self, name: str, expression: str) -> None:
-        """Write a number of the row."""
-        number = f"r{len(self.blocks)}"
-        self.blocks.append(f"        {number} = {expression}\n")
-        self.reduced[name] = number
+    def number(self, step: RowNumber) -> None:
+        """Write a number of the row that is made from others."""
+        number = self.scratch(np.dtype(np.float64), self.joined)
+        given = {name: f"load_{place}({place}, n)" for name, place in self.reduced.items()}
+        expression = _renamed(step.source, given)
+        self.blocks.append(f"        for n in range(rows):\n            store_{number}({number}, n, {expression})\n")
+        self.reduced[step.name] = number
 
     def finish(self) -> Program:
         """Write the last pass and the rest around it."""
@@ -341,9 +378,10 @@ class _Writer:
         self.loop([f"store_{place}({place}, {place}_row + j{self.level}, {stored})"])
         scratch = [f"s{n}" for n in range(len(program.scratch))]
         flags = [f"bad{n}" for n in range(len(program.checks))]
+        rows = "x.shape[1] // span" if self.joined > 1 else "1"
         program.text = (
-            f"def fused({', '.join(['x', 'out', 'first', *scratch, *self.arguments])}):\n"
-            "    width = x.shape[1]\n"
+            f"def fused({', '.join(['x', 'out', 'first', 'span', *scratch, *self.arguments])}):\n"
+            f"    width, rows = x.shape[1], {rows}\n"
             "    for i in range(x.shape[0]):\n"
             "        x_row, out_row = i * width, i * out.shape[1]\n"
             + "".join(f"        {flag} = False\n" for flag in flags)

@@ -7,6 +7,7 @@ and above eight comparisons leaves the loop scalar. Each access therefore names 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -68,32 +69,71 @@ def store(place: str) -> Any:
     return put
 
 
-def _over_row(neutral: float, combine: Any) -> Any:
-    """An intrinsic of (scratch, count): its first elements combined, lane by lane, then the lanes by halves.
+def _over_rows(neutral: float, combine: Callable[[Emit, Value, Value], Value]) -> Any:
+    """An intrinsic of (values, span, rows, out): each row's values combined, lane by lane, then the lanes by halves.
 
-    The scratch, float64, is a multiple of `LANES` long; what is beyond `count` is overwritten.
+    Rows of `span` values, float64, lie one after the other; the scratch is `LANES` longer than they are. An empty row
+    gives 0.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def over_row(typing: Any, scratch: Any, count: Any) -> tuple[Any, Emitter]:
-        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+    def over_rows(typing: Any, values: Any, span: Any, rows: Any, out: Any) -> tuple[Any, Emitter]:
+        def emit(context: Any, builder: Any, signature: Any, given: Any) -> Value:
             whole, vector = ir.IntType(64), Emit(builder, True, LANES)
-            data = context.make_array(scratch)(context, builder, values[0]).data
-            padded = builder.and_(builder.add(values[1], whole(LANES - 1)), whole(-LANES))
-            with cgutils.for_range_slice(builder, values[1], padded, whole(1)) as (index, _):
-                builder.store(vector.scalar(neutral), builder.gep(data, [index]))
-            total = cgutils.alloca_once_value(builder, vector.constant(neutral))
-            with cgutils.for_range_slice(builder, whole(0), padded, whole(LANES)) as (index, _):
-                builder.store(combine(vector, builder.load(total), vector.load(builder.gep(data, [index]))), total)
-            empty = builder.icmp_signed("==", values[1], whole(0))
-            return builder.select(empty, vector.scalar(0.0), _folded(builder, builder.load(total), combine))
+            _, span, rows, _ = given
+            data, numbers = (context.make_array(signature.args[n])(context, builder, given[n]).data for n in (0, 3))
+            lanes = ir.Constant(ir.VectorType(whole, LANES), [whole(n) for n in range(LANES)])
+            total = cgutils.alloca_once(builder, vector.type)
+            with cgutils.for_range_slice(builder, whole(0), rows, whole(1)) as (row, _):
+                builder.store(vector.constant(neutral), total)
+                first = builder.mul(row, span)
+                with cgutils.for_range_slice(builder, whole(0), span, whole(LANES)) as (start, _):
+                    loaded = vector.load(builder.gep(data, [builder.add(first, start)]))
+                    inside = builder.icmp_signed("<", lanes, _splat(builder, builder.sub(span, start)))
+                    loaded = builder.select(inside, loaded, vector.constant(neutral))
+                    builder.store(combine(vector, builder.load(total), loaded), total)
+                empty = builder.icmp_signed("==", span, whole(0))
+                number = builder.select(empty, vector.scalar(0.0), _folded(builder, builder.load(total), combine))
+                builder.store(number, builder.gep(numbers, [row]))
+            return context.get_dummy_value()
 
-        return types.float64(scratch, types.int64), emit
+        return types.void(values, types.int64, types.int64, out), emit
 
-    return over_row
+    return over_rows
 
 
-def _folded(builder: Any, lanes: Value, combine: Any) -> Value:
+def _splat(builder: Any, value: Value) -> Value:
+    """An integer in every lane."""
+    kind, index = ir.VectorType(value.type, LANES), ir.IntType(32)
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, value, index(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(index, LANES), None))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def spread(typing: Any, numbers: Any, span: Any, rows: Any, out: Any) -> tuple[Any, Emitter]:
+    """Each row's number, float64, `span` times; `out`, of either float type, is `LANES` longer than that.
+
+    A row's last vector reaches into the next row, which is written afterwards.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, given: Any) -> Value:
+        whole, double = ir.IntType(64), bool(out.dtype == types.float64)
+        _, span, rows, _ = given
+        vector = Emit(builder, double, LANES)
+        data, made = (context.make_array(signature.args[n])(context, builder, given[n]).data for n in (0, 3))
+        with cgutils.for_range_slice(builder, whole(0), rows, whole(1)) as (row, _):
+            number = builder.load(builder.gep(data, [row]))
+            filled = vector.broadcast(number if double else builder.fptrunc(number, ir.FloatType()))
+            first = builder.mul(row, span)
+            with cgutils.for_range_slice(builder, whole(0), span, whole(LANES)) as (start, _):
+                vector.store(filled, builder.gep(made, [builder.add(first, start)]))
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.int64, types.int64, out), emit
+
+
+def _folded(builder: Any, lanes: Value, combine: Callable[[Emit, Value, Value], Value]) -> Value:
     """The lanes of a vector combined by halves."""
     count, index = LANES, ir.IntType(32)
     while count > 1:
@@ -119,5 +159,5 @@ def _larger(vector: Emit, a: Value, b: Value) -> Value:
     return vector.select(takes_b, b, a)
 
 
-row_sum = _over_row(0.0, _add)
-row_max = _over_row(float("-inf"), _larger)
+sum_rows = _over_rows(0.0, _add)
+max_rows = _over_rows(float("-inf"), _larger)

@@ -168,13 +168,25 @@ def from_half(typing: Any, bits: Any) -> tuple[Any, Emitter]:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def saturate(typing: Any, x: Any, like: Any) -> tuple[Any, Emitter]:
-    """A float as the nearest integer of the type of `like`, towards zero; NaN as 0."""
+    """A float as the nearest integer of the type of `like`, towards zero; NaN as 0.
+
+    Not ``llvm.fptosi.sat``, which the loop vectoriser leaves scalar (measured: ten times as slow).
+    """
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        kind, whole = _float(x), ir.IntType(like.bitwidth)
-        name = "llvm.fptosi.sat" if like.signed else "llvm.fptoui.sat"
-        function = builder.module.declare_intrinsic(name, [whole, kind], ir.FunctionType(whole, [kind]))
-        return builder.call(function, [values[0]])
+        kind, whole = _float(x), ir.IntType(max(32, like.bitwidth))
+        digits = like.bitwidth - like.signed
+        least, most = -(2**digits) if like.signed else 0, 2**digits - 1
+        inside = float(most) if digits <= MANTISSA[x] + 1 else 2.0**digits - 2.0 ** (digits - MANTISSA[x] - 1)
+        value = builder.select(builder.fcmp_ordered("ord", values[0], values[0]), values[0], kind(0.0))
+        for relation, end in ((">", inside), ("<", float(least))):
+            value = builder.select(builder.fcmp_ordered(relation, value, kind(end)), kind(end), value)
+        convert = builder.fptosi if like.signed or like.bitwidth < 32 else builder.fptoui
+        result = convert(value, whole)
+        if inside != most:
+            above = builder.fcmp_ordered(">=", values[0], kind(2.0**digits))
+            result = builder.select(above, whole(most), result)
+        return builder.trunc(result, ir.IntType(like.bitwidth)) if like.bitwidth < 32 else result
 
     return like(x, like), emit
 

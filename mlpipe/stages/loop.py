@@ -18,9 +18,6 @@ from mlpipe.workers import Workers
 TASK_BYTES = 128 << 10
 """Of a block's part for one thread, at least: handing it over costs as much time as 20 KiB."""
 
-JOINED = 512
-"""Values in a loop, at least, where rows may be joined: starting one costs as much as 50."""
-
 
 class Describing(Protocol):
     """What the pass asks of a stage."""
@@ -125,29 +122,26 @@ class Call:
     """
 
     def __init__(self, program: Program, threads: int) -> None:
-        self._flat, self._function = program.flat, program.function()
-        columns = any(isinstance(one, np.ndarray) for one in program.constants)
-        self._joined = 1
-        if program.flat and program.width:
-            self._joined = max(1, JOINED // program.width) if columns else 0
+        self._joined, self._span, self._function = program.joined, program.width, program.function()
         self._constants = [
-            np.tile(one, self._joined) if isinstance(one, np.ndarray) and program.flat else one
-            for one in program.constants
+            np.tile(one, max(1, self._joined)) if self._of_columns(one) else one for one in program.constants
         ]
         self._scratch = [[aligned_empty((length,), dtype) for dtype, length in program.scratch] for _ in range(threads)]
         shapes = ((program.dtype, program.width), (program.made_dtype, program.made_width))
         x, out = (storage(np.empty((0, width), dtype)) for dtype, width in shapes)
-        self._function(x, out, 0, *self._scratch[0], *self._constants)
+        self._function(x, out, 0, self._span, *self._scratch[0], *self._constants)
+
+    def _of_columns(self, constant: Any) -> bool:
+        """Whether a constant is repeated for rows that are joined."""
+        return self._joined != 1 and isinstance(constant, np.ndarray)
 
     def __call__(self, x: Array, out: Array, first: int, worker: int) -> bool:
         """Fill `out`; return whether a check failed."""
         failed = False
         for start, stop, joined in self._spans(len(x)):
             views = [storage(one[start:stop].reshape((stop - start) // joined, -1)) for one in (x, out)]
-            constants = self._constants
-            if self._flat:
-                constants = [one[: views[0].shape[1]] if isinstance(one, np.ndarray) else one for one in constants]
-            failed |= self._function(*views, first + start, *self._scratch[worker], *constants) >= 0
+            constants = [one[: views[0].shape[1]] if self._of_columns(one) else one for one in self._constants]
+            failed |= self._function(*views, first + start, self._span, *self._scratch[worker], *constants) >= 0
         return failed
 
     def _spans(self, rows: int) -> Iterator[tuple[int, int, int]]:
