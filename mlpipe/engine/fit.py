@@ -82,7 +82,8 @@ def _learn(pipeline: Pipeline, planned: Plan, meter: Meter, advance: Callable[[f
     """One pass for the last stage of a pipeline."""
     *before, stage = pipeline.stages
     learning = _Pass(stage, advance)
-    for _ in iterate(_plan_like(replace(pipeline, stages=[*before, learning], sink=NothingSink()), planned), meter):
+    plan = _plan_like(replace(pipeline, stages=[*before, learning], sink=NothingSink()), planned)
+    for _ in iterate(plan, meter, keep=False):
         pass
     return learning.result[0]
 

@@ -42,29 +42,33 @@ def first_finite(rows, shift):
 
 
 @kernel
-def _add_row(values, shift, count, infinite, total, low, square, square_low):
-    """Add one row, its deviations from the shift and their squares."""
-    for k in range(values.size):
-        x = np.float64(values[k])
-        finite = x - x == 0.0
-        infinite[k] += 1.0 if x == x and not finite else 0.0
-        count[k] += 1.0 if finite else 0.0
-        d = x - shift[k]
-        back = d - x
-        lost = (x - (d - back)) - (shift[k] + back)  # of the difference, by rounding (Knuth)
-        d = d if finite else 0.0
-        lost = lost if finite else 0.0
-        before = total[k]
-        after = before + d
-        part = after - before
-        low[k] += ((before - (after - part)) + (d - part)) + lost
-        total[k] = after
-        product = d * d
-        before = square[k]
-        after = before + product
-        part = after - before
-        square_low[k] += ((before - (after - part)) + (product - part)) + (_fma(d, d, -product) + 2.0 * d * lost)
-        square[k] = after
+def _add_rows(values, shift, count, infinite, total, low, square, square_low):
+    """Add rows as long as the other arrays: deviations from the shift, and their squares."""
+    lanes = shift.size
+    for at in range(0, values.size, lanes):
+        row = values[at : at + lanes]
+        for k in range(lanes):
+            x = np.float64(row[k])
+            finite = x - x == 0.0
+            infinite[k] += 1.0 if x == x and not finite else 0.0
+            count[k] += 1.0 if finite else 0.0
+            d = x - shift[k]
+            back = d - x
+            lost = (x - (d - back)) - (shift[k] + back)  # of the difference, by rounding (Knuth)
+            d = d if finite else 0.0
+            lost = lost if finite else 0.0
+            before = total[k]
+            after = before + d
+            part = after - before
+            low[k] += ((before - (after - part)) + (d - part)) + lost
+            total[k] = after
+            product = d * d
+            before = square[k]
+            after = before + product
+            part = after - before
+            error = _fma(d, d, -product) + 2.0 * d * lost
+            square_low[k] += ((before - (after - part)) + (product - part)) + error
+            square[k] = after
 
 
 @kernel
@@ -83,16 +87,15 @@ def add_moments(values, offset, shift, sums):
         A lane is a column, or, of few columns, those of several rows side by side.
     """
     lanes = sums.shape[1]
-    at, lane = 0, offset
-    while at < values.size:
-        stop = min(lanes, lane + values.size - at)
-        part = slice(lane, stop)
-        _add_row(
-            values[at : at + stop - lane], shift[part], sums[COUNT, part], sums[INFINITE, part], sums[SUM, part],
-            sums[SUM_LOW, part], sums[SQUARE, part], sums[SQUARE_LOW, part],
-        )  # fmt: skip
-        at += stop - lane
-        lane = 0
+    head = min((lanes - offset) % lanes, values.size)
+    whole = head + (values.size - head) // lanes * lanes
+    for start, stop, lane in ((0, head, offset), (head, whole, 0), (whole, values.size, 0)):
+        if start < stop:
+            part = slice(lane, min(lanes, lane + stop - start))
+            _add_rows(
+                values[start:stop], shift[part], sums[COUNT, part], sums[INFINITE, part], sums[SUM, part],
+                sums[SUM_LOW, part], sums[SQUARE, part], sums[SQUARE_LOW, part],
+            )  # fmt: skip
 
 
 @kernel
@@ -172,10 +175,10 @@ def add_extremes(rows, low, high, count):
 
 @kernel
 def _ordered(bits, sign, infinity):
-    """An unsigned integer that orders as the number of these bits does."""
-    if infinity != 0 and bits & sign != 0:
-        return ~bits & (sign | (sign - np.uint64(1)))
-    return bits ^ sign
+    """An unsigned integer that orders as the number of these bits does; without a branch on the sign."""
+    negative = bits & sign
+    flipped = negative | (negative - np.uint64(1)) if infinity != 0 and negative != 0 else sign
+    return bits ^ flipped
 
 
 @kernel
