@@ -64,7 +64,7 @@ def test_a_file_may_be_called_then(run: Run) -> None:
         ("then read X.npy", "link 1 is empty: "),
         ("read X.npy then", "link 2 is empty: "),
         ("read X.npy + + nothing", "link 2 is empty: "),
-        ("reed X.npy", "link 1: no verb 'reed'; did you mean read?"),
+        ("reed X.npy", "link 1: no verb 'reed'; did you mean read"),
         ("X.npy then head", "link 1: 'X.npy' is a file; begin with: read X.npy"),
         ("read X.npy then haed", "link 2: no verb 'haed'; did you mean head?"),
         ("read X.npy then qqqqqq", "link 2: no verb 'qqqqqq'; see 'mlpipe verbs'"),
