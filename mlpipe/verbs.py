@@ -172,6 +172,7 @@ OWN = (
     _own("binarize", "stage", "streaming", "stages.binarize:Binarize", "1 for what is above a threshold, else 0."),
     _own("normalize", "stage", "streaming", "stages.normalize:Normalize", "Every row divided by its norm."),
     _own("select", "stage", "streaming", "stages.select:Select", "Only some columns, in the order given."),
+    _own("dedup", "stage", "buffering", "stages.dedup:Dedup", "Each row once: the first of those that are equal."),
     _own(
         "check",
         "stage",

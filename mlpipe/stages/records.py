@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -77,8 +77,12 @@ class Records:
         """
         labels = spec.labels.row_bytes if spec.labels else 0
         position = max(1, (max(1, rows - 1).bit_length() + 7) // 8)
-        one = cls(spec.row_bytes, labels, position, 1)
-        return cls(spec.row_bytes, labels, position, max(1, min(PIECE_ROWS, piece_bytes // one.scratch_bytes)))
+        return cls(spec.row_bytes, labels, position, 1).in_pieces(piece_bytes)
+
+    def in_pieces(self, nbytes: int) -> Records:
+        """The same, worked on in pieces of so many bytes, or of one row."""
+        one = replace(self, piece_rows=1).scratch_bytes
+        return replace(self, piece_rows=max(1, min(PIECE_ROWS, nbytes // one)))
 
     @property
     def nbytes(self) -> int:
@@ -125,8 +129,54 @@ def pieces_of(parts: Iterable[Part], piece_rows: int, positions: Callable[[int, 
         first += len(rows)
 
 
-class Division:
-    """Divides rows, through buffers, into parts of a file.
+class Buffered:
+    """Sorts rows into parts of a file, through a buffer for each; what differs is where `store` puts a full one.
+
+    Parameters
+    ----------
+    records : Records
+        How rows lie in the file.
+    parts : int
+        How many there are.
+    nbytes : int
+        For all buffers.
+    """
+
+    def __init__(self, records: Records, parts: int, nbytes: int) -> None:
+        self._records = records
+        self._room = max(1, min(WRITE_BYTES, nbytes // parts) // records.nbytes)
+        self._buffers = np.empty((parts * self._room, records.nbytes), np.uint8)
+        self._filled = np.zeros(parts, np.int64)
+
+    def add(self, piece: Piece, parts: Array) -> None:
+        """Add rows, each to its part."""
+        places, start = np.empty(len(parts), np.int64), 0
+        while start < len(parts):
+            stop = slots(parts, self._filled, self._room, start, places)
+            self._records.pack(Piece(*(array[start:stop] for array in piece)), places[start:stop], self._buffers)
+            start, last = stop, int(parts[stop - 1])
+            if self._filled[last] == self._room:
+                self._empty(last)
+
+    def finish(self) -> None:
+        """Store what is left, and give back the buffers."""
+        for part in range(len(self._filled)):
+            self._empty(part)
+        self._buffers = np.empty((0, self._records.nbytes), np.uint8)
+
+    def _empty(self, part: int) -> None:
+        start = part * self._room
+        if filled := int(self._filled[part]):
+            self.store(part, self._buffers[start : start + filled])
+        self._filled[part] = 0
+
+    def store(self, part: int, records: Array) -> None:
+        """Put records, shape (count, bytes), behind those of the part that were stored before."""
+        raise NotImplementedError
+
+
+class Division(Buffered):
+    """Rows by position, in parts of known size.
 
     Part p has the positions ``first + p * width …``, and the parts lie in the file from the last to the first.
 
@@ -143,34 +193,54 @@ class Division:
     """
 
     def __init__(self, file: TemporaryFile, records: Records, first: int, count: int, width: int, nbytes: int) -> None:
-        self._file, self._records, self._first, self._count, self._width = file, records, first, count, width
         parts = -(-count // width)
-        self._room = max(1, min(WRITE_BYTES, nbytes // parts) // records.nbytes)
-        self._buffers = np.empty((parts * self._room, records.nbytes), np.uint8)
-        self._filled, self._written = np.zeros(parts, np.int64), np.zeros(parts, np.int64)
+        super().__init__(records, parts, nbytes)
+        self._file, self._first, self._count, self._width = file, first, count, width
+        self._written = [0] * parts
 
     def divide(self, pieces: Iterable[Piece]) -> None:
         """Take in all rows."""
         for piece in pieces:
-            parts = (piece.positions - self._first) // self._width
-            places, start = np.empty_like(parts), 0
-            while start < len(parts):
-                stop = slots(parts, self._filled, self._room, start, places)
-                self._records.pack(Piece(*(array[start:stop] for array in piece)), places[start:stop], self._buffers)
-                start, last = stop, int(parts[stop - 1])
-                if self._filled[last] == self._room:
-                    self._empty(last)
-        for part in range(len(self._filled)):
-            self._empty(part)
+            self.add(piece, (piece.positions - self._first) // self._width)
+        self.finish()
 
-    def _empty(self, part: int) -> None:
-        """Append a buffer to its part."""
-        filled, start = int(self._filled[part]), part * self._room
+    def store(self, part: int, records: Array) -> None:
+        """Fill the part's place in the file."""
         end = min((part + 1) * self._width, self._count)
-        place = self._count - end + int(self._written[part])
-        self._file.pwrite(self._buffers[start : start + filled], place * self._records.nbytes)
-        self._written[part] += filled
-        self._filled[part] = 0
+        self._file.pwrite(records, (self._count - end + self._written[part]) * self._records.nbytes)
+        self._written[part] += len(records)
+
+
+class Heaps(Buffered):
+    """Rows in parts of which nobody knows how large they will be: chunks of all of them lie in the file as they come.
+
+    Parameters
+    ----------
+    file : TemporaryFile
+        Empty.
+    records : Records
+        How rows lie in it.
+    parts : int
+        How many there are.
+    nbytes : int
+        For the buffers.
+    """
+
+    def __init__(self, file: TemporaryFile, records: Records, parts: int, nbytes: int) -> None:
+        super().__init__(records, parts, nbytes)
+        self._file, self._size = file, 0
+        self._chunks: list[list[tuple[int, int]]] = [[] for _ in range(parts)]
+
+    def store(self, part: int, records: Array) -> None:
+        """Add a chunk."""
+        self._file.pwrite(records, self._size)
+        self._chunks[part].append((self._size, len(records)))
+        self._size += records.nbytes
+
+    def read(self, part: int) -> Iterator[Piece]:
+        """The rows of a part, in the order in which they came."""
+        for offset, count in self._chunks[part]:
+            yield from self._records.read(self._file, offset, count)
 
 
 class Spool:
