@@ -19,6 +19,7 @@ from mlpipe.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from mlpipe.engine.budget import Plan
+    from mlpipe.link import Spec
     from mlpipe.measure.record import ArrayFacts, Record
     from mlpipe.opening import FileIdentity
     from mlpipe.pipeline import Pipeline
@@ -114,8 +115,14 @@ def carry_out(
         rows = run(plan, meter, advance)
         record.result = result(rows)
         if record.output is not None and plan.output.rows is None:
-            record.output["shape"][0], record.output["bytes"] = rows, rows * plan.output.row_bytes
+            record.output["shape"][0], record.output["bytes"] = rows, rows * _stored(plan).row_bytes
     return record
+
+
+def _stored(plan: Plan) -> Spec:
+    """What the output holds: what comes out of the last stage, unless the sink adds to it."""
+    holds = getattr(plan.pipeline.sink, "holds", None)
+    return plan.output if holds is None else holds(plan.output)
 
 
 def _new_record(plan: Plan, request: Request) -> Record:
@@ -124,7 +131,7 @@ def _new_record(plan: Plan, request: Request) -> Record:
     record = Record(request.command, threads=plan.threads, memory_ceiling=plan.ceiling, inputs=request.inputs)
     record.plan = _facts(plan)
     if request.output is not None:
-        spec = plan.output
+        spec = _stored(plan)
         shape = [int(spec.rows or 0), *spec.row_shape]
         record.output = {
             "path": request.output, "bytes": int(spec.nbytes or 0), "shape": shape, "dtype": spec.dtype.name,

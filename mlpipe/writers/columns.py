@@ -42,6 +42,10 @@ class LabelColumnSink:
         rows: int | None = self._sink.rows
         return rows
 
+    def holds(self, spec: Spec) -> Spec:
+        """What is written of rows like these."""
+        return _joined(spec)
+
     def check(self, spec: Spec) -> None:
         """Raise InputError if rows cannot have one more column, and what the sink raises."""
         self._sink.check(_joined(spec))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,19 +93,6 @@ def failures(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise failure(name, error) from error
-
-
-@contextlib.contextmanager
-def spool() -> Iterator[Draft]:
-    """A temporary file that never has a name, where the system keeps such (``TMPDIR``)."""
-    place = tempfile.gettempdir()
-    name = f"temporary file in {place} (set TMPDIR to use another directory)"
-    with failures(name), tempfile.TemporaryFile(dir=place, buffering=0) as file:
-        draft = Draft(os.dup(file.fileno()), name)
-        try:
-            yield draft
-        finally:
-            draft.close()
 
 
 def open_unnamed(directory: Path) -> int | None:

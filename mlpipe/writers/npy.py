@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +20,8 @@ from mlpipe.errors import OutputError, UsageError
 from mlpipe.link import Array, Block, Spec
 from mlpipe.opening import labels_path
 from mlpipe.writers.atomic import AtomicFile, AtomicFiles
-from mlpipe.writers.draft import spool
 from mlpipe.writers.target import FileIdentity, check_room, failure, is_input
+from mlpipe.writers.temporary import TemporaryFile
 from mlpipe.writers.tiles import Layout as Layout
 from mlpipe.writers.tiles import (
     Store,
@@ -265,21 +266,27 @@ class StreamSink:
         """
         self.check(spec)
         if spec.rows is None:
-            with spool() as draft:
-                tiles = Tiles(spec, self._layout, lambda data, at: draft.pwrite(data, at * data.itemsize), lambda: None)
+            with TemporaryFile(tempfile.gettempdir()) as file:
+                tiles = Tiles(spec, self._layout, lambda data, at: file.pwrite(data, at * data.itemsize), lambda: None)
                 yield tiles
                 tiles.check_complete()
-                self._write_all(memoryview(npy_header(replace(spec, rows=tiles.rows))))
-                at = 0
-                while piece := draft.pread(PIECE_BYTES, at):
-                    self._write_all(memoryview(piece))
-                    at += len(piece)
+                whole = replace(spec, rows=tiles.rows)
+                self._write_all(memoryview(npy_header(whole)))
+                self._hand_on(file, whole.nbytes or 0)
         else:
             self._write_all(memoryview(npy_header(spec)))
             tiles = Tiles(spec, self._layout, self._in_order(), lambda: None)
             yield tiles
             tiles.check_complete()
         self.rows = tiles.rows
+
+    def _hand_on(self, file: TemporaryFile, size: int) -> None:
+        """Write what a temporary file holds."""
+        buffer = np.empty(min(size, PIECE_BYTES), np.uint8)
+        for at in range(0, size, PIECE_BYTES):
+            piece = buffer[: size - at]
+            file.pread(piece, at)
+            self._write_all(piece.data)
 
     def _in_order(self) -> Store:
         """A store for what comes in order."""

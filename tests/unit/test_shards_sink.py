@@ -260,7 +260,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, known: bool, monkeypatch: pytest.M
             assert os.listdir(disk) == []
         with pytest.MonkeyPatch.context() as patch, (tmp_path / "pipe").open("wb") as file:
             patch.setattr("tempfile.tempdir", str(disk))
-            with pytest.raises(OutputError, match=r"temporary file in .* no space left"):
+            with pytest.raises(OutputError, match=r"temporary files in .*disk: .*no space left"):
                 store(StreamSink(file), big, None, 100, known=False)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
