@@ -95,12 +95,14 @@ def carry_out(
         What was measured; None after `--dry-run`, which prints the plan instead.
     """
     from mlpipe.engine.budget import plan as make_plan
+    from mlpipe.engine.fit import check_repeatable, fitted
     from mlpipe.measure.host import processors
     from mlpipe.measure.memory import default_ceiling, keep_heap_trimmed
 
     keep_heap_trimmed()
     _check_report(request)
     plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors(), request.prefetch)
+    check_repeatable(pipeline)
     if planned is not None:
         planned()
     if request.dry_run:
@@ -108,7 +110,6 @@ def carry_out(
         return None
     record = _new_record(plan, request)
     with _measured(record, request, session) as (meter, advance):
-        from mlpipe.engine.fit import fitted
         from mlpipe.engine.local import run
 
         plan = fitted(pipeline, plan, meter, advance)

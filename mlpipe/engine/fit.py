@@ -51,9 +51,9 @@ def fitted(
     UsageError
         When the source cannot be read more than once.
     """
+    check_repeatable(pipeline)
     stages = list(pipeline.stages)
-    for place, stage in enumerate(stages):
-        _check_repeatable(pipeline, stage)
+    for place in range(len(stages)):
         while _fits(stages[place]):
             stages[place] = _learn(replace(pipeline, stages=stages[: place + 1]), planned, meter, advance)
     if all(old is new for old, new in zip(pipeline.stages, stages, strict=True)):
@@ -65,11 +65,13 @@ def _fits(stage: Stage) -> bool:
     return stage.flow == "fitting" and hasattr(stage, "fit")
 
 
-def _check_repeatable(pipeline: Pipeline, stage: Stage) -> None:
-    if _fits(stage) and not pipeline.source.seekable:
+def check_repeatable(pipeline: Pipeline) -> None:
+    """Raise UsageError for a stage that has to learn from a source that can be read only once."""
+    learning = [stage for stage in pipeline.stages if _fits(stage)]
+    if learning and not pipeline.source.seekable:
         raise UsageError(
-            f"{stage.name} reads all rows before the first one comes out, but {pipeline.source.name} can be read only "
-            "once; give --from STATS.npz, or read a file"
+            f"{learning[0].name} reads all rows before the first one comes out, but {pipeline.source.name} can be "
+            "read only once; give --from STATS.npz, or read a file"
         )
 
 

@@ -273,6 +273,13 @@ def test_report_of_an_unknown_number_of_rows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load("Y.npy"), X)
 
 
+def test_a_dry_run_refuses_to_learn_from_a_pipe() -> None:
+    command = [sys.executable, "-m", "mlpipe", *chain("-n read - then standardize then nothing")]
+    done = subprocess.run(command, input=Path("X.npy").read_bytes(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"standardize reads all rows before the first one comes out" in done.stderr
+
+
 def test_a_report_replaces_nothing_it_should_not(run: Run) -> None:
     before = Path("X.npy").read_bytes()
     assert run(*chain("-f --report X.npy read X.npy then nothing")).code == 5
