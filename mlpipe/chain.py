@@ -22,6 +22,7 @@ from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
 from mlpipe.registry import entry_of, make, name_of, table
+from mlpipe.stages.rowwise import RowWise
 from mlpipe.verbs import Entry
 from mlpipe.writers.nothing import NothingSink
 
@@ -201,7 +202,8 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     """Open verbs in a valid order.
 
     Stages that can show what they do as a source, right after one that can seek, become that source; `view` returns
-    None where it takes a stage after all.
+    None where it takes a stage after all. Those that keep all rows, which `reorders` says, also do so after transforms
+    of each row by itself.
     """
     source: Source = verbs[0].open(opening)
     within = [(name_of(verbs[0]), source.spec)]
@@ -214,8 +216,23 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     if rest and entry_of(rest[-1]).kind == "sink":
         ending = name_of(rest[-1])
         sink = rest.pop().open(opening)
-    stages: list[Stage] = [verb.open(opening) for verb in rest]
+    stages: list[Stage] = []
+    for verb in rest:
+        if (seen := _reordered(verb, source, stages)) is None:
+            stages.append(verb.open(opening))
+        else:
+            source = seen
+            within.append((name_of(verb), source.spec))
     return Pipeline(source, stages, sink, within, ending)
+
+
+def _reordered(verb: Any, source: Source, stages: Sequence[Stage]) -> Source | None:
+    """A verb as a source before the stages that it comes after, which may as well transform rows in their new order."""
+    if not (getattr(verb, "reorders", False) and source.seekable):
+        return None
+    free = all(isinstance(stage, RowWise) and stage.flow == "streaming" for stage in stages)
+    seen: Source | None = verb.view(source) if free else None
+    return seen
 
 
 class _Caller(NothingSink):

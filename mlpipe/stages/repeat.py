@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mlpipe.declare import option
 from mlpipe.errors import MemoryCeilingError, UsageError
@@ -38,6 +38,8 @@ class Repeat(Streaming):
     """
 
     epochs: int | Literal["forever"] = option(help="How often, or forever.", metavar="N", parse=_epochs)
+
+    reorders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.epochs != FOREVER and (not isinstance(self.epochs, int) or self.epochs < 0):

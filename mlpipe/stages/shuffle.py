@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Shuffle:
     epoch: int = option(0, help="Another order for each.", metavar="N")
     buffer_size: int | None = option(None, help="Rows to draw from, instead of all.", metavar="N")
     temp_dir: str | None = option(None, help="Where temporary files go; the current directory.", metavar="DIR")
+
+    reorders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.buffer_size is not None and not 1 <= self.buffer_size < MOST_BUFFERED:

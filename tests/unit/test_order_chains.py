@@ -120,3 +120,21 @@ def test_the_words_of_an_option() -> None:
         mlpipe.read("X.npy").repeat("x")
     with pytest.raises(UsageError):
         mlpipe.read("X.npy").repeat(2.5)
+
+
+def test_transforms_of_each_row_do_not_keep_a_source_from_being_read_in_order() -> None:
+    chain = mlpipe.read("X.npy", label_column=-1).clip(max=3e4).sqrt().shuffle(seed=4).log1p().repeat(epochs=2)
+    with chain.opened() as pipeline:
+        assert [stage.name for stage in pipeline.stages] == ["clip", "sqrt", "log1p"]
+        assert pipeline.source.spec.rows == 18_000
+    labels = np.concatenate([labels for _, labels in chain])
+    rows = np.concatenate([rows for rows, _ in chain])
+    once = [result(mlpipe.read("X.npy", label_column=-1).shuffle(seed=4, epoch=epoch)) for epoch in (0, 1)]
+    assert labels.tolist() == once[0] + once[1]
+    expected = np.log1p(np.sqrt(np.minimum(labels[:, None] - [4, 3, 2, 1], 3e4), dtype="f4"), dtype="f4")
+    np.testing.assert_allclose(rows, expected, rtol=1e-6)
+    # What learns from all rows, or looks at others, comes first.
+    with mlpipe.read("X.npy").standardize().shuffle().opened() as pipeline:
+        assert [stage.name for stage in pipeline.stages] == ["standardize", "shuffle"]
+    with mlpipe.read("X.npy").batch(10).shuffle().opened() as pipeline:
+        assert [stage.name for stage in pipeline.stages] == ["batch", "shuffle"]
