@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,9 @@ from mlpipe.readers.closing import Closing
 
 SCRATCH_BYTES = 1 << 20
 """Of whole rows, from which columns are taken."""
+
+RUN = 8
+"""Columns that follow each other are copied as such, which takes a fifth of the time, where so many do on average."""
 
 _RANGE = re.compile(r"\s*(-?[0-9]{1,18})?\s*:\s*(-?[0-9]{1,18})?\s*")
 _INDEX = re.compile(r"\s*-?[0-9]{1,18}\s*")
@@ -90,11 +94,19 @@ def resolve_columns(columns: Sequence[int | str], count: int, name: str) -> list
     return found
 
 
-def _selection(columns: Sequence[int]) -> slice | Array:
-    """What selects columns in NumPy: a slice where they follow each other, for its copy takes a fifth of the time."""
-    if columns and list(columns) == list(range(columns[0], columns[-1] + 1)):
-        return slice(columns[0], columns[-1] + 1)
-    return np.array(columns, np.intp)
+def _runs(columns: Array) -> list[tuple[slice, slice]]:
+    """Columns that follow each other: where they go, and where they are.
+
+    Examples
+    --------
+    >>> _runs(np.array([7, 8, 9, 2]))
+    [(slice(0, 3, None), slice(7, 10, None)), (slice(3, 4, None), slice(2, 3, None))]
+    """
+    starts = np.flatnonzero(np.diff(columns, prepend=-2) != 1).tolist()
+    return [
+        (slice(first, stop), slice(int(columns[first]), int(columns[stop - 1]) + 1))
+        for first, stop in itertools.pairwise([*starts, len(columns)])
+    ]
 
 
 def _index(index: int, count: int, flag: str, name: str) -> int:
@@ -143,7 +155,7 @@ class PartSource(Closing):
         self._source, self.name, self.seekable = source, source.name, source.seekable
         self._first, stop, _ = (rows or slice(None)).indices(spec.rows or 0)
         self._label: int | None = None
-        self._columns: slice | Array | None = None
+        self._columns: Array | None = None
         self.spec: Spec = replace(spec, rows=max(0, stop - self._first))
         if columns is None and label_column is None:
             return
@@ -158,7 +170,8 @@ class PartSource(Closing):
             self._label = _index(label_column, count, "--label-column", self.name)
             chosen = [one for one in chosen if one != self._label]
             labels = Labels((), spec.dtype.newbyteorder("="))
-        self._columns = _selection(chosen)
+        self._columns = np.array(chosen, np.intp)
+        self._runs = _runs(self._columns)
         self.spec = replace(self.spec, row_shape=(len(chosen),), labels=labels)
 
     def read_rows(self, start: int, out: Array) -> None:
@@ -213,6 +226,10 @@ class PartSource(Closing):
     def _split(self, rows: Array, out: Array, labels: Array | None) -> None:
         """Take columns of rows in memory."""
         with np.errstate(over="ignore", invalid="ignore"):
-            np.copyto(out, rows[:, self._columns], casting="unsafe")
+            if len(self._runs) * RUN <= out.shape[1] or len(self._runs) == 1:
+                for place, run in self._runs:
+                    np.copyto(out[:, place], rows[:, run], casting="unsafe")
+            elif self._columns is not None:
+                np.copyto(out, np.take(rows, self._columns, axis=1, mode="clip"), casting="unsafe")
             if labels is not None and self._label is not None:
                 np.copyto(labels, rows[:, self._label], casting="unsafe")
