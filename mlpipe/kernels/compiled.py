@@ -35,11 +35,13 @@ class NotCompiledError(Exception):
         Of its file, where that is known.
     reason : str
         One line.
+    cure : str
+        What to do about it.
     """
 
-    def __init__(self, line: int | None, reason: str) -> None:
+    def __init__(self, line: int | None, reason: str, cure: str) -> None:
         super().__init__(reason)
-        self.line, self.reason = line, reason
+        self.line, self.reason, self.cure = line, reason, cure
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Compiled:
         one of rows. For a row of which the result has another length than those of `out`: its position and
         that length, else -1 and 0. A batch function is itself: ``(rows) -> result``, or ``(rows, out)`` if it fills.
     dtype : numpy.dtype or None
-        Of what it returns; None if it fills.
+        Of what it returns, but float32 where it gets float32 and returns float64; None if it fills.
     ndim : int
         Dimensions of what it returns.
     length : int or None
@@ -108,7 +110,7 @@ def compile_function(
         With Numba's reason, or with what is wrong about the result.
     """
     if isinstance(function, GUFunc):
-        raise NotCompiledError(None, "it is made by guvectorize; plain functions are taken, and njit and vectorize")
+        raise NotCompiledError(None, "it is made by guvectorize", "plain functions are taken, and njit and vectorize")
     compiled = function if is_compiled(function) else numba.njit(boundscheck=True, **_POLICY)(function)
     parallel = bool(getattr(compiled, "targetoptions", {}).get("parallel"))
     argument, block = _argument(kind, *rows), _block(kind, *rows)
@@ -120,10 +122,12 @@ def compile_function(
     result = _compile(compiled, function, (argument,))
     dtype, ndim, how = _shape_of(result)
     if dtype is None or dtype.kind not in "biuf":
-        raise NotCompiledError(_first_line(function), f"it returns {_shown(result)}; numbers are needed")
+        raise NotCompiledError(_first_line(function), f"it returns {_shown(result)}", "numbers are needed")
     if (kind, how) not in _LOOPS or (kind == "row" and ndim > 1):
         wanted = {"scalar": "one number", "row": "one number or a row of them", "batch": "an array"}[kind]
-        raise NotCompiledError(_first_line(function), f"it returns {_shown(result)}; {wanted} is needed")
+        raise NotCompiledError(_first_line(function), f"it returns {_shown(result)}", f"{wanted} is needed")
+    if dtype == np.float64 and rows[0] == np.float32:
+        dtype = rows[0]  # Numba takes a float32 times 2 for a float64
     loop = _LOOPS[kind, how](compiled)
     loop.compile((block,) if kind == "batch" else (block, _block(kind, dtype, 2)))
     return Compiled(loop, dtype, ndim, len(result) if how == "tuple" else None, parallel)
@@ -143,13 +147,15 @@ def _block(kind: Kind, dtype: np.dtype[Any], ndim: int) -> Any:
 def _compile(compiled: Any, function: Any, arguments: tuple[Any, ...]) -> Any:
     """Compile a function; return Numba's type of what it returns."""
     try:
-        if isinstance(compiled, Dispatcher):  # by itself first, for then the reason is nearest to the cause
-            compiled.compile(arguments)
-        caller = numba.njit(**_POLICY)(_CALLERS[len(arguments)](compiled))
-        caller.compile(arguments)
+        if not getattr(compiled, "_can_compile", False):  # made by vectorize, or for types that were given
+            compiled = numba.njit(**_POLICY)(_CALLERS[len(arguments)](compiled))
+        compiled.compile(arguments)
     except Exception as error:  # noqa: BLE001 - Numba raises all kinds, and all mean the same
         raise _explained(error, function) from None
-    return caller.nopython_signatures[0].return_type
+    found = next(
+        (one for one in compiled.nopython_signatures if one.args == arguments), compiled.nopython_signatures[0]
+    )
+    return found.return_type
 
 
 _CALLERS: dict[int, Callable[[Any], Callable[..., Any]]] = {
@@ -186,7 +192,8 @@ def _explained(error: Exception, function: Any) -> NotCompiledError:
     text, name = str(error), Path(getattr(_code(function), "co_filename", "")).name
     place = re.search(rf'File "[^"\n]*{re.escape(name)}", line (\d+)', text)
     line = getattr(getattr(error, "loc", None), "line", None) or _first_line(function)
-    return NotCompiledError(int(place[1]) if place else line, _reason(text))
+    reason, cure = _reason(text)
+    return NotCompiledError(int(place[1]) if place else line, reason, cure)
 
 
 def _code(function: Any) -> Any:
@@ -198,8 +205,8 @@ def _first_line(function: Any) -> int | None:
     return getattr(_code(function), "co_firstlineno", None)
 
 
-def _reason(text: str) -> str:
-    """The one line of a message that says what is wrong."""
+def _reason(text: str) -> tuple[str, str]:
+    """The one line of a message that says what is wrong, and what to do about it."""
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Failed in nopython mode")] or ["no reason given"]
     reason = lines[0].removesuffix(" Raised from None").rstrip(".")
@@ -208,8 +215,8 @@ def _reason(text: str) -> str:
         reason = f"no implementation of {called.removeprefix('>>>').strip()}"
     helper = re.match(r"Untyped global name '(\w+)': Cannot determine Numba type of <class 'function'>", reason)
     if helper:
-        reason = f"it calls {helper[1]}, which is not compiled; decorate {helper[1]} with @numba.njit"
-    return reason if len(reason) <= 200 else reason[:199] + "…"
+        return f"it calls {helper[1]}, which is not compiled", f"decorate {helper[1]} with @numba.njit"
+    return reason if len(reason) <= 200 else reason[:199] + "…", "--object-mode calls it as plain Python"
 
 
 # One loop for each kind of function and of result.

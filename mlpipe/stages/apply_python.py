@@ -62,7 +62,8 @@ class ApplyPython:
     def open(self, opening: Opening) -> Stage:
         """Run the file."""
         function = load_function(self.function, opening)
-        return _Applied(self, function, self.kind or function.kind(), function.fills())
+        fills = function.fills()
+        return _Applied(self, function, self.kind or function.kind(), fills)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _Applied(Mapped):
             place = f"{function.path}:{error.line}" if error.line else function.path
             raise UsageError(
                 f"{place}: {function.name} does not compile for {self.kind}s of {taken.name}: {error.reason}; "
-                "--object-mode calls it as plain Python"
+                f"{error.cure}"
             ) from None
 
     def _unknown_shape(self, spec: Spec) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from mlpipe.workers import Workers
 
 if TYPE_CHECKING:
     from mlpipe.kernels.compiled import Compiled, Kind
+    from mlpipe.stages.loop import Call
 
 Place = int | slice
 """One value or row among those at hand, or several rows."""
@@ -185,18 +186,18 @@ def cast_into(values: Array, out: Array) -> None:
     if values.dtype == out.dtype or not out.size:
         out[...] = values
         return
-    shape = (1, out.size)
+    shape = (out.size, 1)
     made = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
     source = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    _casting(source.dtype, out.dtype)(source.reshape(shape), made.reshape(shape))
+    _casting(source.dtype, out.dtype)(source.reshape(shape), made.reshape(shape), 0, 0)
     if made is not out:
         out[...] = made
 
 
 @lru_cache(maxsize=64)
-def _casting(old: np.dtype[Any], new: np.dtype[Any]) -> Callable[[Array, Array], None]:
+def _casting(old: np.dtype[Any], new: np.dtype[Any]) -> Call:
     """Casts rows of any length from one dtype to another."""
-    from mlpipe.kernels.fused import storage, write
+    from mlpipe.kernels.fused import write
+    from mlpipe.stages.loop import Call
 
-    function = write([((Cast(new),), new)], old, 1, in_place=False).function()
-    return lambda values, out: function(storage(values), storage(out), 0)
+    return Call(write([((Cast(new),), new)], old, 1, in_place=False), 1)

@@ -147,7 +147,7 @@ def _run(path: str, source: bytes, shown: str) -> types.ModuleType:
     module.__file__ = str(place)
     sys.modules[module.__name__] = module  # dataclasses look there
     try:
-        code = compile(source, str(place), "exec")
+        code = compile(source, str(place), "exec", dont_inherit=True)  # this file has annotations as text
         with _beside(place.parent), contextlib.redirect_stdout(sys.stderr):  # stdout may be where rows go
             exec(code, vars(module))  # noqa: S102 - what the verb is for
     except SyntaxError as error:
