@@ -22,6 +22,8 @@ from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
 from mlpipe.registry import entry_of, make, name_of, table
+from mlpipe.stages.batch import Batch
+from mlpipe.stages.repeat import Repeat
 from mlpipe.stages.rowwise import RowWise
 from mlpipe.verbs import Entry
 from mlpipe.writers.nothing import NothingSink
@@ -226,12 +228,23 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     return Pipeline(source, stages, sink, within, ending)
 
 
-def _reordered(verb: Any, source: Source, stages: Sequence[Stage]) -> Source | None:
-    """A verb as a source before the stages that it comes after, which may as well transform rows in their new order."""
+def _reordered(verb: Any, source: Source, stages: list[Stage]) -> Source | None:
+    """A verb as a source before the stages that it comes after, if these make the same of rows in their new order."""
     if not (getattr(verb, "reorders", False) and source.seekable):
         return None
-    free = all(isinstance(stage, RowWise) and stage.flow == "streaming" for stage in stages)
-    seen: Source | None = verb.view(source) if free else None
+    behind: list[Stage] = []
+    spec = source.spec
+    for stage in stages:
+        if isinstance(stage, RowWise) and stage.flow == "streaming":
+            behind.append(stage)
+        elif isinstance(verb, Repeat) and isinstance(stage, Batch) and spec.rows:
+            behind.append(stage.each_epoch(spec.rows))
+        else:
+            return None
+        spec = stage.plan(spec)
+    seen: Source | None = verb.view(source)
+    if seen is not None:
+        stages[:] = behind
     return seen
 
 

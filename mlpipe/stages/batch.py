@@ -22,6 +22,8 @@ class Batch(Streaming):
 
     size: int = option(help="Rows of a batch.", metavar="N")
     drop_last: bool = option(False, help="Leave out a last batch that is not full.")
+    epoch_rows: int | None = None
+    """Rows after which a batch ends, full or not; for what stands before a repeat, see `each_epoch`."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -29,26 +31,61 @@ class Batch(Streaming):
 
     def plan(self, spec: Spec) -> Spec:
         """All rows, or those of full batches."""
+        if spec.endless and self.drop_last and self.size > (self.epoch_rows or self.size):
+            raise UsageError(
+                f"batch --size {self.size} --drop-last: there are only {self.epoch_rows} rows, so that no batch is ever full"
+            )
         if spec.rows is None or not self.drop_last:
             return spec
-        return replace(spec, rows=spec.rows // self.size * self.size)
+        epoch = self.epoch_rows or max(1, spec.rows)
+        epochs, rest = divmod(spec.rows, epoch)
+        return replace(spec, rows=epochs * (epoch // self.size * self.size) + rest // self.size * self.size)
 
     def hold(self, spec: Spec, room: Room) -> Held:
         """Buffers for the batches that do not lie within one block."""
         held = {"batches": buffer_bytes(spec, self.size)}
         return Held(self.size, spec.dtype, held, {"batch": self.size}, spec)
 
+    def each_epoch(self, rows: int) -> Batch:
+        """What makes the same batches of every repetition of so many rows."""
+        return replace(self, epoch_rows=rows)
+
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Parts of blocks where a batch lies within one, copies where it does not."""
         batches = Batches(self.size, Buffers(run, held.layout, self.size, BUFFERS))
         place = 0
-        for block in blocks:
-            for batch in batches.of(block):
-                yield _placed(batch, place, run)
-                place += self.size
+        for batch in self._batches(blocks, batches):
+            yield _placed(batch, place, run)
+            place += len(batch.data)
+
+    def _batches(self, blocks: Blocks, batches: Batches) -> Blocks:
+        seen = 0
+        for part in blocks if self.epoch_rows is None else cut(blocks, self.epoch_rows):
+            seen += len(part.data)
+            yield from batches.of(part)
+            if self.epoch_rows and seen % self.epoch_rows == 0:
+                yield from self._last(batches)
+        yield from self._last(batches)
+
+    def _last(self, batches: Batches) -> Blocks:
         last = batches.rest()
-        if last is not None and not self.drop_last:
-            yield _placed(last, place, run)
+        if last is not None and self.drop_last:
+            last.release()
+        elif last is not None:
+            yield last
+
+
+def cut(blocks: Blocks, rows: int) -> Blocks:
+    """Blocks none of which goes beyond a multiple of so many rows."""
+    seen = 0
+    for block in blocks:
+        parts, at = Parts(block), 0
+        while at < len(block.data):
+            stop = min(len(block.data), at + rows - seen % rows)
+            seen += stop - at
+            yield parts.take(at, stop)
+            at = stop
+        parts.done()
 
 
 def _placed(batch: Block, place: int, run: Run) -> Block:
@@ -94,8 +131,10 @@ class Batches:
         return batch
 
     def rest(self) -> Block | None:
-        """The batch that did not become full."""
-        if self._open is not None:
-            self._open.data = self._open.data[: self._filled]
-            self._open.labels = None if self._open.labels is None else self._open.labels[: self._filled]
-        return self._open
+        """The batch that did not become full; what follows begins another."""
+        last, filled = self._open, self._filled
+        self._open, self._filled = None, 0
+        if last is not None:
+            last.data = last.data[:filled]
+            last.labels = None if last.labels is None else last.labels[:filled]
+        return last

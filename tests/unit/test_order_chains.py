@@ -138,3 +138,29 @@ def test_transforms_of_each_row_do_not_keep_a_source_from_being_read_in_order() 
         assert [stage.name for stage in pipeline.stages] == ["standardize", "shuffle"]
     with mlpipe.read("X.npy").batch(10).shuffle().opened() as pipeline:
         assert [stage.name for stage in pipeline.stages] == ["batch", "shuffle"]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size", [1, 700, 4500, 9000, 10_000])
+def test_batches_end_with_their_epoch(size: int, drop_last: bool) -> None:
+    if size == 1:
+        np.save("X.npy", X[:20])
+    once = mlpipe.read("X.npy", label_column=-1)
+    count = 20 if size == 1 else 9000
+    chain = once.shuffle(seed=5).batch(size, drop_last=drop_last).sqrt().repeat(epochs=4)
+    with chain.opened() as pipeline:
+        assert [stage.name for stage in pipeline.stages] == ["batch", "sqrt"]
+        expected_rows = 4 * (count // size * size if drop_last else count)
+        assert pipeline.specs()[-1].rows == expected_rows
+    batches = [labels.tolist() for _, labels in chain]
+    expected = [
+        labels.tolist()
+        for epoch in range(4)
+        for _, labels in once.shuffle(seed=5, epoch=epoch).batch(size, drop_last=drop_last)
+    ]
+    assert batches == expected
+
+
+def test_endless_batches_of_which_none_is_full() -> None:
+    with pytest.raises(UsageError, match="only 9000 rows, so that no batch is ever full"):
+        list(mlpipe.read("X.npy").batch(9001, drop_last=True).repeat(epochs="forever"))
