@@ -4,7 +4,7 @@ Each is within 2 units in the last place, as `tests/unit/test_functions.py` chec
 one instruction with one rounding, so the vector width does not show. Polynomials are minimax fits (Remez) of
 the series they stand for, on the range that is left after taking out a power of two.
 
-Measured on Zen 4, float32 in cache, one thread: log1p 0.9 ns a value; the C library's takes 6.
+Measured on Zen 4, float32 in cache, one thread: log1p takes 0.6 ns a value, that of the C library 6.3.
 """
 
 from __future__ import annotations

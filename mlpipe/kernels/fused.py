@@ -20,13 +20,22 @@ import numpy.typing as npt
 from mlpipe.kernels import functions, memory, powers, scalars
 from mlpipe.kernels._jit import kernel
 from mlpipe.kernels.conversion import convert
-from mlpipe.kernels.steps import Cast, Constant, Map, RowNumber, RowReduce, Select, Step, Steps, register, working
+from mlpipe.kernels.steps import (
+    JOINED,
+    Cast,
+    Constant,
+    Map,
+    RowNumber,
+    RowReduce,
+    Select,
+    Step,
+    Steps,
+    register,
+    working,
+)
 from mlpipe.kernels.vocabulary import WORDS
 
 Array = npt.NDArray[Any]
-
-JOINED = 1024
-"""Values in a loop, about, where rows may be joined: their scratch, some 16 KiB, stays in the first-level cache."""
 
 _NAME = re.compile(r"(?<!\w)\.?[A-Za-z_]\w*")  # an attribute is no name we know
 _WORDS = {"if", "else", "and", "or", "not"}
@@ -206,6 +215,7 @@ class _Writer:
     def __init__(self, dtype: np.dtype[Any], width: int, in_place: bool, joined: int) -> None:
         self.program = Program(dtype, width, in_place, dtype, width, joined=joined)
         self.joined = max(1, joined)
+        self.terms: dict[int, str] = {}  # scratch for what is added up, by the width of a row
         self.spreads: dict[tuple[str, str], str] = {}
         self.dtype, self.width = dtype, width
         self.value, self.count = "", 0
@@ -353,7 +363,9 @@ class _Writer:
             self.begin(f"load_{copy}({copy}, j0)", self.length)
         origin, length = self.origin, self.length
         kind = np.dtype(np.float64)
-        values, number = self.row_scratch(kind), self.scratch(kind, self.joined)
+        if self.width not in self.terms:
+            self.terms[self.width] = self.row_scratch(kind)
+        values, number = self.terms[self.width], self.scratch(kind, self.joined)
         self.into(kind)
         self.loop([f"store_{values}({values}, j0, {self.expression(step.source, step.constants, kind)})"])
         span = "span" if self.joined > 1 else length

@@ -3,7 +3,8 @@
 A step says what it does as a piece of text from our own stages, never from a user, and hands its numbers
 over at run time; so what is compiled serves every run with the same steps and dtypes. In the text,
 ``v`` is the value, ``row`` its row's position (int64), ``column`` its position within the row, and a
-constant or a number per row goes by its name. Functions are those of `mlpipe.kernels.functions`.
+constant or a number per row goes by its name. Functions are those of `mlpipe.kernels.functions`. A number in the
+text itself is float64, and all that it meets becomes float64 too: give it as a constant instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+JOINED = 1024
+"""Values in a loop, about, where rows may be joined: their scratch, some 32 KiB, stays in the first-level cache."""
 
 Constant = float | npt.NDArray[Any]
 """One number, or an array of one for each column (rows of more dimensions are flat here)."""

@@ -8,9 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from mlpipe.kernels.steps import Steps, real
+import numpy as np
+
+from mlpipe.errors import InputError
+from mlpipe.kernels.steps import JOINED, Steps, real
 from mlpipe.link import Block, Blocks, Held, Room, Run, Spec, Stage
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
+
+ROW_BYTES = 40
+"""Scratch for each value of a row, at most: two copies and two numbers of the row beside each value, and some spare."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Fused(Streaming):
 
     def _specs(self, spec: Spec) -> list[Spec]:
         """What goes into each, and comes out of the last."""
+        if spec.dtype.kind not in "biuf" or spec.dtype.itemsize > 8:
+            raise InputError(f"{self.name}: rows of {spec.dtype.name}; it takes bool, integers and floats")
         specs = [spec]
         for stage in self.stages:
             specs.append(stage.plan(specs[-1]))
@@ -95,7 +103,7 @@ class Fused(Streaming):
         """Copies of a row for each thread, and blocks for the result where it cannot take the place of the input."""
         specs = self._specs(spec)
         widest = max(math.prod(one.row_shape) for one in specs)
-        held = {"rows": room.threads * 16 * (widest + 16) * len(self.stages)}
+        held = {"rows": room.threads * ROW_BYTES * max(widest, JOINED) * len(self.stages)}
         if not self._in_place(spec, specs[-1]):
             held["blocks"] = buffer_bytes(specs[-1], room.block_rows)
         return Held(room.block_rows, spec.dtype, held, {}, specs)
@@ -110,6 +118,8 @@ class Fused(Streaming):
             loop = Loop(self.stages, specs, in_place, run.workers)
         buffers = None if in_place else Buffers(run, specs[-1], held.block_rows, BUFFERS)
         for block in blocks:
+            # What is written to must be there once, and must be memory of our own.
+            block.data = np.require(block.data, requirements=("C", "W") if in_place else ("C",))
             made = block if buffers is None else _successor(block, buffers)
             loop.run(block.data, made.data, block.start)
             if made is not block:

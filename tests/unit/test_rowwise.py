@@ -213,3 +213,38 @@ def test_refused_value_in_the_middle_of_a_chain() -> None:
         transformed(chain, x, block_rows=50, threads=2)
     with pytest.raises(InputError, match=r"^cast: row 64 holds 256.0; uint8 cannot hold that"):
         transformed([Cast("float32"), Cast("uint8")], x, threads=2)
+
+
+def test_dtypes_that_are_no_numbers() -> None:
+    with pytest.raises(InputError, match="abs \\+ sqrt: rows of complex64"):
+        Fused((Abs(), Sqrt())).plan(spec("c8"))
+
+
+@pytest.mark.parametrize("columns", [2, 40, 3000])
+def test_scratch_is_within_what_was_planned(columns: int) -> None:
+    for dtype in ("f2", "f4", "f8"):
+        stages = (Abs(), Normalize("l2"), Log1p(), Normalize("l1"))
+        given = spec(dtype, (columns,))
+        specs = [given, *([given] * len(stages))]
+        steps = [(stage.steps(one), one.dtype) for stage, one in zip(stages, specs, strict=False)]
+        program = fused.write(steps, given.dtype, columns, in_place=True)
+        needs = sum(kind.itemsize * length for kind, length in program.scratch)
+        planned = Fused(stages).hold(given, Room(1 << 20, 1, block_rows=100)).nbytes["rows"]
+        assert needs <= planned
+
+
+def test_blocks_that_may_not_be_written_to_are_copied() -> None:
+    from mlpipe.link import Block
+    from mlpipe.measure.meter import Lane
+    from mlpipe.workers import Workers
+    from tests.rowwise import Bench
+
+    whole = np.arange(-12.0, 12.0).reshape(4, 6)
+    whole.flags.writeable = False
+    stage = Fused((Abs(),))
+    held = stage.hold(spec("f8", (3,)), Room(1 << 20, 1, block_rows=4))
+    for data in (whole[:, ::2], whole[:2, :3], whole.reshape(8, 3)):
+        with Workers(1) as workers, Lane("test") as lane:
+            (made,) = stage.apply(iter([Block(0, data)]), held, Bench(workers, lane))
+        np.testing.assert_array_equal(made.data, abs(data))
+    assert whole[0, 0] == -12
