@@ -32,6 +32,11 @@ class Pipeline:
     within: Sequence[tuple[str, Spec]] = ()
     ending: str = "write"
 
+    @property
+    def reading(self) -> str:
+        """What messages and reports call the source: the verbs that it is made of."""
+        return " + ".join(name for name, _ in self.within) or "read"
+
     def specs(self) -> list[Spec]:
         """What flows into the first stage, between stages, and into the sink.
 

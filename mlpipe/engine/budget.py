@@ -164,7 +164,7 @@ class _Planning:
 
     def __init__(self, pipeline: Pipeline, specs: list[Spec], nbytes: int, threads: int, ahead: int) -> None:
         self.pipeline, self.specs, self.nbytes, self.threads, self.ahead = pipeline, specs, nbytes, threads, ahead
-        self.at = "read"
+        self.at = pipeline.reading
         self.held: dict[int, Held] = {}
 
     def plan(self, ceiling: int, base: int) -> Plan:

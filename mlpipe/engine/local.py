@@ -102,15 +102,10 @@ def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalR
 
 def _sources(pipeline: Pipeline) -> dict[str, Source]:
     """What is read, by the name of the link that reads it."""
-    sources = {_source_name(pipeline): pipeline.source}
+    sources = {pipeline.reading: pipeline.source}
     for stage in pipeline.stages:
         sources.update(stage.side_sources)
     return sources
-
-
-def _source_name(pipeline: Pipeline) -> str:
-    """What reports call the thread that reads: the verbs that the source is made of."""
-    return " + ".join(name for name, _ in pipeline.within) or "read"
 
 
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
@@ -121,7 +116,7 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
         ranges = ((start, start + step) for start in itertools.count(0, step))
     else:
         ranges = ((start, min(start + step, rows)) for start in range(0, rows, step))
-    blocks = local.read(source, ranges, plan.dtype, _source_name(plan.pipeline), plan.blocks_ahead)
+    blocks = local.read(source, ranges, plan.dtype, plan.pipeline.reading, plan.blocks_ahead)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
     for stage, held, lane in zip(stages, plan.held, local.lanes, strict=False):
