@@ -221,7 +221,7 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     stages: list[Stage] = []
     for verb in rest:
         if (seen := _reordered(verb, source, stages)) is None:
-            stages.append(verb.open(opening))
+            stages.append(verb.after(stages[-1]) if isinstance(verb, Repeat) and stages else verb.open(opening))
         else:
             source = seen
             within.append((name_of(verb), source.spec))

@@ -33,7 +33,7 @@ class Batch(Streaming):
         """All rows, or those of full batches."""
         if spec.endless and self.drop_last and self.size > (self.epoch_rows or self.size):
             raise UsageError(
-                f"batch --size {self.size} --drop-last: there are only {self.epoch_rows} rows, so that no batch is ever full"
+                f"batch --size {self.size} --drop-last: of only {self.epoch_rows} rows no batch is ever full"
             )
         if spec.rows is None or not self.drop_last:
             return spec

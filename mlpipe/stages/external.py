@@ -68,6 +68,11 @@ class ExternalShuffle:
         return {}
 
     @property
+    def shuffled(self) -> tuple[int, int]:
+        """Seed and epoch, for a repeat that follows and shuffles anew."""
+        return self.seed, self.epoch
+
+    @property
     def directory(self) -> str:
         """Where temporary files are."""
         return self.temp_dir or "."

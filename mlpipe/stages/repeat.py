@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from mlpipe.declare import option
 from mlpipe.errors import MemoryCeilingError, UsageError
-from mlpipe.link import Block, Blocks, Flow, Held, Room, Run, Source, Spec
-from mlpipe.stages.held import HeldRows, check_room, held_bytes
+from mlpipe.link import Array, Block, Blocks, Flow, Held, Room, Run, Source, Spec, Stage
+from mlpipe.stages.held import HeldRows, check_room, held_bytes, own_rows
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
 from mlpipe.stages.views import RepeatedSource
 
@@ -38,6 +40,8 @@ class Repeat(Streaming):
     """
 
     epochs: int | Literal["forever"] = option(help="How often, or forever.", metavar="N", parse=_epochs)
+    shuffled: tuple[int, int] | None = None
+    """Seed and epoch of a global shuffle right before, which is done anew for every epoch; see `after`."""
 
     reorders: ClassVar[bool] = True
 
@@ -59,6 +63,11 @@ class Repeat(Streaming):
         """The same as a source."""
         self.plan(source.spec)
         return RepeatedSource(source, self.count) if source.spec.rows else source
+
+    def after(self, stage: Stage) -> Repeat:
+        """What it has to be right after a stage."""
+        shuffled: tuple[int, int] | None = getattr(stage, "shuffled", None)
+        return replace(self, shuffled=shuffled)
 
     def plan(self, spec: Spec) -> Spec:
         """So many times the rows; without any, none are repeated."""
@@ -93,26 +102,79 @@ class Repeat(Streaming):
             for block in blocks:
                 block.release()
             return
-        kept: list[Block] = []
+        kept = _Kept(spec)
         for block in blocks:
             nbytes -= held_bytes(spec, len(block.data))
             if nbytes < 0:
                 raise MemoryCeilingError(
-                    "repeat holds all rows, which do not fit; write them to a file first, or use more --memory", needs=0
+                    "repeat holds all rows, which do not fit; write them to a file first, or use more --memory"
                 )
-            rows = HeldRows(spec, len(block.data))
-            rows.put(0, block, 0, len(block.data))
-            kept.append(rows.block(0, len(block.data), block.share * part))
+            kept.add(block)
             block.share *= part
             yield block
-        buffers = Buffers(run, spec, max((len(one.data) for one in kept), default=1), BUFFERS)
-        for _ in range(self.count - 1) if self.count else itertools.count():
-            if not kept:
+        buffers = Buffers(run, spec, kept.largest, BUFFERS)
+        for epoch in range(1, self.count) if self.count else itertools.count(1):
+            if not kept.count:
                 return
-            for one in kept:
-                made = buffers.take(len(one.data))
-                made.data[:] = one.data
-                if made.labels is not None and one.labels is not None:
-                    made.labels[:] = one.labels
-                made.share = one.share
+            order = None if self.shuffled is None else _order(kept.count, *self.shuffled, epoch)
+            for start, stop in itertools.pairwise(kept.bounds):
+                made = buffers.take(stop - start)
+                positions = np.arange(start, stop)
+                kept.fill(made, positions if order is None else order(positions))
+                made.share = part * (stop - start) / kept.count
                 yield made
+
+
+def _order(count: int, seed: int, first: int, epoch: int) -> Callable[[Array], Array]:
+    """Where, in the order of the first epoch, the rows are that come at some positions in a later one."""
+    from mlpipe.stages.permutation import Permutation
+
+    before, now = Permutation(count, seed, first), Permutation(count, seed, first + epoch)
+    return lambda positions: before.positions_of(now.rows_at(positions))
+
+
+class _Kept:
+    """Copies of all blocks.
+
+    Parameters
+    ----------
+    spec : Spec
+        Of their rows.
+
+    Attributes
+    ----------
+    bounds : list of int
+        The first row of each, and the number of all rows.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec, self.bounds = spec, [0]
+        self._parts: list[HeldRows] = []
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return self.bounds[-1]
+
+    @property
+    def largest(self) -> int:
+        """Rows of the largest block."""
+        return max((stop - start for start, stop in itertools.pairwise(self.bounds)), default=1)
+
+    def add(self, block: Block) -> None:
+        """Copy a block."""
+        rows = HeldRows(self._spec, len(block.data))
+        rows.put(0, block, 0, len(block.data))
+        self._parts.append(rows)
+        self.bounds.append(self.count + len(block.data))
+
+    def fill(self, block: Block, positions: Array) -> None:
+        """Fill a block with the rows at some positions."""
+        from mlpipe.kernels.gather import gather, locate
+
+        bounds, places = np.array(self.bounds), np.empty(len(positions), np.int64)
+        locate(bounds, positions, places)
+        for n, out in enumerate(own_rows(block)):
+            if out.size:
+                firsts = np.array([part.arrays()[n].ctypes.data for part in self._parts])
+                gather(firsts[places] + (positions - bounds[places]) * out.shape[1], out)

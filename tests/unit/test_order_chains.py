@@ -162,5 +162,15 @@ def test_batches_end_with_their_epoch(size: int, drop_last: bool) -> None:
 
 
 def test_endless_batches_of_which_none_is_full() -> None:
-    with pytest.raises(UsageError, match="only 9000 rows, so that no batch is ever full"):
+    with pytest.raises(UsageError, match="of only 9000 rows no batch is ever full"):
         list(mlpipe.read("X.npy").batch(9001, drop_last=True).repeat(epochs="forever"))
+
+
+@pytest.mark.parametrize("size", [77, 1000, 20_000])
+def test_rows_that_are_held_are_shuffled_anew_for_each_epoch(size: int) -> None:
+    read = mlpipe.read("X.npy", label_column=-1)
+    expected = result(read.shuffle(seed=5, epoch=2).repeat(epochs=3))
+    chain = read.batch(size).shuffle(seed=5, epoch=2).repeat(epochs=3)
+    with chain.opened() as pipeline:
+        assert [stage.name for stage in pipeline.stages] == ["batch", "shuffle", "repeat"]
+    assert result(chain) == expected
