@@ -39,14 +39,14 @@ class Learning:
     Parameters
     ----------
     make : callable
-        Makes the learner.
+        Makes the learner of so many columns.
     nbytes : int
         What it holds.
     passes : int
         Passes over the rows it takes.
     """
 
-    make: Callable[[], Learner]
+    make: Callable[[int], Learner]
     nbytes: int
     passes: int = 1
 
@@ -127,9 +127,15 @@ class Fitting(RowWise):
     def fit(self, blocks: Blocks, held: Held, run: Run) -> Fitting:
         """Learn from one pass over all rows: the stage with what it learned, or on its way there."""
         how, spec = held.layout
-        learner = self.learner or how.make()
+        columns = columns_of(spec.row_shape)
+        if self.learner is None:
+            with run.lane.state("compile"):
+                trial = how.make(1)
+                trial.add(np.zeros((1, 1), spec.dtype), run.workers)
+                trial.finish()
+        learner = self.learner or how.make(columns)
         for block in blocks:
-            rows = np.ascontiguousarray(block.data).reshape(len(block.data), columns_of(spec.row_shape))
+            rows = np.ascontiguousarray(block.data).reshape(len(block.data), columns)
             learner.add(rows, run.workers)
             run.lane.count(rows=len(rows), nbytes=block.data.nbytes)
             block.release()

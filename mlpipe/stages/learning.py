@@ -200,7 +200,7 @@ class Quantiles:
         for passes in range(-(-bits // 16), bits // 2 + 1):
             nbytes = 2 * len(at) * columns * (8 * (1 << _digits(bits, passes)[0]) + 32) + 32 * columns
             if nbytes <= min(room, COUNT_BYTES) or (passes >= bits // 8 and nbytes <= room):
-                return Learning(partial(Quantiles, columns, dtype, at, names, passes), nbytes, passes)
+                return Learning(partial(Quantiles, dtype=dtype, at=at, names=names, passes=passes), nbytes, passes)
         raise MemoryCeilingError("counters of two bits do not fit", needs=nbytes)
 
     def add(self, rows: Array, workers: Workers) -> None:

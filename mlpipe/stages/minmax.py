@@ -41,7 +41,7 @@ class MinMax(Fitting):
         from mlpipe.stages.learning import Extremes  # with its kernels, not needed before
 
         columns = columns_of(spec.row_shape)
-        return Learning(lambda: Extremes(columns), Extremes.nbytes(columns, room.threads))
+        return Learning(Extremes, Extremes.nbytes(columns, room.threads))
 
     def check_learned(self, learned: Learned) -> Learned:
         """All of it, if finite."""

@@ -31,7 +31,7 @@ class Standardize(Fitting):
         from mlpipe.stages.learning import Moments  # with its kernels, not needed before
 
         columns = columns_of(spec.row_shape)
-        return Learning(lambda: Moments(columns), Moments.nbytes(columns, room.block_rows))
+        return Learning(Moments, Moments.nbytes(columns, room.block_rows))
 
     def check_learned(self, learned: Learned) -> Learned:
         """All but the number of infinite values, of which there must be none."""

@@ -54,7 +54,7 @@ def test_blocks_threads_and_memory_do_not_show(dtype: str, shape: tuple[int, int
     few = Quantiles.learning(shape[1], rows.dtype, *QUARTILES, 64 << 20)
     many = Quantiles.learning(shape[1], rows.dtype, *QUARTILES, 150_000 + 300 * shape[1])
     assert few.passes <= many.passes
-    assert bits(learned(few.make(), rows)) == bits(learned(many.make(), rows, cuts, 2))
+    assert bits(learned(few.make(shape[1]), rows)) == bits(learned(many.make(shape[1]), rows, cuts, 2))
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
