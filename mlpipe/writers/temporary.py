@@ -23,7 +23,7 @@ def check_directory(directory: str | os.PathLike[str], size: int = 0) -> None:
         raise OutputError(f"{_name(directory)}: there is no such directory; create it first")
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{_name(directory)}: not writable; name another one with --temp-dir")
-    check_room(_name(directory), place, size, "or name another directory with --temp-dir")
+    check_room(_name(directory), place, size, "--temp-dir names another directory")
 
 
 def _name(directory: str | os.PathLike[str]) -> str:
