@@ -91,7 +91,8 @@ def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalR
         names = [stage.name for stage in pipeline.stages] or ["hand on"]
         local = LocalRun(workers, meter, _sources(pipeline), names, reuse=reuse)
         for lane in local.lanes:
-            clocks.enter_context(lane)
+            lane.start("self" if lane is local.lane else "wait_out")
+            clocks.callback(lane.stop)
         try:
             yield local
         except Closed:
@@ -142,9 +143,11 @@ def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
 
 def _handed_on(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks of a stage, whose clock says so while the links behind it work."""
+    lane.enter("self")
     for block in blocks:
-        with lane.state("wait_out"):
-            yield block
+        lane.enter("wait_out")  # and it stays so when nobody asks for more
+        yield block
+        lane.enter("self")
     lane.enter("wait_out")
 
 
