@@ -19,7 +19,7 @@ from numba.extending import overload
 
 from mlpipe.kernels.scalars import fma, polynomial, scale, split, where
 
-NAMES = ("exp", "log", "log1p", "sqrt", "unit")
+NAMES = ("exp", "log", "log1p", "sqrt")
 """What steps may use."""
 
 FLOATS: dict[Any, Any] = {types.float32: np.float32, types.float64: np.float64}
@@ -77,11 +77,6 @@ def exp(x: Any) -> Any:
 
 def sqrt(x: Any) -> Any:
     """The square root; NaN below 0."""
-    raise NotImplementedError
-
-
-def unit(x: Any, limit: Any) -> Any:
-    """The power of two that takes a float64 x ≥ 0 to about 1, but not beyond 2 to the power of ± `limit`."""
     raise NotImplementedError
 
 
@@ -162,15 +157,3 @@ def _exp(x: Any) -> Any:
 @_overload(sqrt)
 def _sqrt(x: Any) -> Any:
     return (lambda x: math.sqrt(x)) if x in FLOATS else None
-
-
-@_overload(unit)
-def _unit(x: Any, limit: Any) -> Any:
-    least = float(np.finfo(np.float64).tiny)
-
-    def unit(x: Any, limit: Any) -> Any:
-        _, k = split(where((x >= least) & (x < math.inf), x, 1.0))
-        n = where(x < least, limit, -k)
-        return scale(1.0, where(n > limit, limit, where(n < -limit, -limit, n)))
-
-    return unit

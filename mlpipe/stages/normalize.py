@@ -9,9 +9,18 @@ import numpy as np
 
 from mlpipe.declare import option
 from mlpipe.errors import InputError
-from mlpipe.kernels.steps import Map, RowNumber, RowReduce, Step, Steps
+from mlpipe.kernels.steps import Map, RowNumber, RowReduce, Step, Steps, real
 from mlpipe.link import Spec
 from mlpipe.stages.rowwise import RowWise
+
+
+def _scale(most: int, least: int, shift: int) -> str:
+    """Text of a power of two that takes a large or a small number of a row away from the end of the range."""
+    return f"where({{0}} > {2.0**most}, {2.0**-shift}, where({{0}} < {2.0**least}, {2.0**shift}, 1.0))"
+
+
+_SCALES = {2: _scale(100, -100, 64), 4: _scale(100, -100, 64), 8: _scale(500, -400, 600)}
+"""By bytes of the result, which is computed in float32 or float64."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +43,15 @@ class Normalize(RowWise):
         return super().plan(spec)
 
     def steps(self, spec: Spec) -> Steps:
-        """The norm, then the division, both by way of a power of two where they could leave the range."""
+        """The norm, then the division, both by way of a power of two where they could leave the range of the dtype."""
         term, norm = {"l1": ("abs(v)", "total"), "l2": ("v * v", "sqrt(total)"), "max": ("abs(v)", "total")}[self.norm]
         how: Literal["sum", "max"] = "max" if self.norm == "max" else "sum"
+        scale = _SCALES[real(spec.dtype).itemsize]
+        steps: list[Step]
         if spec.dtype != np.float64 or self.norm == "max":
-            first: list[Step] = [RowReduce("total", term, how), RowNumber("norm", norm)]
-            limit = 1022.0 if spec.dtype.kind != "f" or spec.dtype.itemsize == 8 else 126.0
-            second: list[Step] = [RowNumber("unit", f"unit(norm, {limit})"), RowNumber("scaled", "norm * unit")]
-        else:  # sums may overflow even in float64
-            first = [RowReduce("top", "abs(v)", "max"), RowNumber("unit", "unit(top, 1022.0)")]
-            second = [RowReduce("total", term.replace("v", "(v * unit)"), how), RowNumber("scaled", norm)]
-        return [*first, *second, RowNumber("by", "where(scaled == 0.0, 1.0, scaled)"), Map("v * unit / by")]
+            steps = [RowReduce("total", term, how), RowNumber("norm", norm), RowNumber("unit", scale.format("norm"))]
+            steps += [RowNumber("scaled", "norm * unit")]
+        else:  # a sum may overflow even in float64
+            steps = [RowReduce("top", "abs(v)", "max"), RowNumber("unit", scale.format("top"))]
+            steps += [RowReduce("total", term.replace("v", "(v * unit)"), how), RowNumber("scaled", norm)]
+        return [*steps, RowNumber("by", "where(scaled == 0.0, 1.0, scaled)"), Map("v * unit / by")]

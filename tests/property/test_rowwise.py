@@ -247,3 +247,17 @@ def test_labels_and_shares_go_with_the_rows() -> None:
     x, labels = rows("f4", (23, 6)), np.arange(46).reshape(23, 2)
     transformed([Abs()], x, block_rows=5, labels=labels)
     transformed([Abs(), Cast("float64")], x, block_rows=5, labels=labels)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_norms_beyond_the_range_of_the_dtype(norm: str) -> None:
+    order = {"l1": 1, "l2": 2, "max": np.inf}[norm]
+    for dtype in ("f2", "f4", "f8"):
+        facts, part = np.finfo(dtype), np.random.default_rng(3).uniform(0.1, 1, (60, 40))
+        sizes = np.linspace(facts.minexp - 3, facts.maxexp - 0.01, 60)[:, None]
+        x = np.ldexp(part * np.exp2(sizes % 1), np.floor(sizes).astype(int)).astype(dtype)
+        wide = x.astype(np.float64) if dtype != "f8" else part
+        if dtype == "f8":
+            x, wide = x[4:], wide[4:]  # subnormal values have other proportions
+        expected = wide / np.linalg.norm(wide, order, axis=1, keepdims=True)
+        np.testing.assert_allclose(transformed([Normalize(norm)], x), expected.astype(dtype), rtol=4 * facts.eps)
