@@ -14,8 +14,8 @@ from mlpipe.kernels.scalars import fma
 COLUMNS = 512
 """Columns of a projection summed at a time: the sums of four rows stay in the first-level cache."""
 
-ROWS = 4
-"""Rows that share each load of the matrix."""
+ROWS = FEATURES = 4
+"""Rows that share each load of the matrix, and features that share each load of the sums."""
 
 
 @kernel
@@ -52,18 +52,24 @@ def hash_features(key, rows, out):
 
 @kernel
 def _add_one(value, factors, sums):
+    """Add a value times a row of the matrix to the sums of one row."""
     for j in range(sums.size):
         sums[j] = fma(value, factors[j], sums[j])
 
 
 @kernel
-def _add_four(a, b, c, d, factors, first, second, third, fourth):
-    for j in range(factors.size):
-        factor = factors[j]
-        first[j] = fma(a, factor, first[j])
-        second[j] = fma(b, factor, second[j])
-        third[j] = fma(c, factor, third[j])
-        fourth[j] = fma(d, factor, fourth[j])
+def _add_some(x, a, b, c, d, first, second, third, fourth):
+    """Add four features of four rows, times four rows of the matrix: 16 products for each 4 sums loaded and stored."""
+    x00, x01, x02, x03 = x[0, 0], x[0, 1], x[0, 2], x[0, 3]
+    x10, x11, x12, x13 = x[1, 0], x[1, 1], x[1, 2], x[1, 3]
+    x20, x21, x22, x23 = x[2, 0], x[2, 1], x[2, 2], x[2, 3]
+    x30, x31, x32, x33 = x[3, 0], x[3, 1], x[3, 2], x[3, 3]
+    for j in range(a.size):
+        aj, bj, cj, dj = a[j], b[j], c[j], d[j]
+        first[j] = fma(x03, dj, fma(x02, cj, fma(x01, bj, fma(x00, aj, first[j]))))
+        second[j] = fma(x13, dj, fma(x12, cj, fma(x11, bj, fma(x10, aj, second[j]))))
+        third[j] = fma(x23, dj, fma(x22, cj, fma(x21, bj, fma(x20, aj, third[j]))))
+        fourth[j] = fma(x33, dj, fma(x32, cj, fma(x31, bj, fma(x30, aj, fourth[j]))))
 
 
 @kernel
@@ -76,7 +82,7 @@ def project(rows, matrix, sums, out):
         Any numbers.
     matrix : ndarray of float64, shape (features, components)
         What they are multiplied with.
-    sums : ndarray of float64, shape (ROWS, COLUMNS)
+    sums : ndarray of float64, shape (ROWS, COLUMNS + FEATURES)
         Scratch.
     out : ndarray, shape (rows, components)
         The result.
@@ -88,17 +94,20 @@ def project(rows, matrix, sums, out):
         for start in range(0, count, ROWS):
             some = min(ROWS, count - start)
             sums[:some, :wide] = 0.0
-            for k in range(features):
-                factors = matrix[k, left:right]
-                if some == ROWS:
-                    _add_four(
-                        np.float64(rows[start, k]), np.float64(rows[start + 1, k]), np.float64(rows[start + 2, k]),
-                        np.float64(rows[start + 3, k]), factors, sums[0, :wide], sums[1, :wide], sums[2, :wide],
-                        sums[3, :wide],
-                    )  # fmt: skip
-                else:
-                    for i in range(some):
-                        _add_one(np.float64(rows[start + i, k]), factors, sums[i, :wide])
+            k = 0
+            while some == ROWS and k + FEATURES <= features:
+                for i in range(ROWS):
+                    for f in range(FEATURES):
+                        sums[i, COLUMNS + f] = rows[start + i, k + f]
+                _add_some(
+                    sums[:, COLUMNS:], matrix[k, left:right], matrix[k + 1, left:right], matrix[k + 2, left:right],
+                    matrix[k + 3, left:right], sums[0, :wide], sums[1, :wide], sums[2, :wide], sums[3, :wide],
+                )  # fmt: skip
+                k += FEATURES
+            while k < features:
+                for i in range(some):
+                    _add_one(np.float64(rows[start + i, k]), matrix[k, left:right], sums[i, :wide])
+                k += 1
             for i in range(some):
                 for j in range(wide):
                     out[start + i, left + j] = sums[i, j]

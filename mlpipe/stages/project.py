@@ -111,7 +111,7 @@ class Project(Mapped):
         from mlpipe.kernels import features as kernels
 
         rows = np.ascontiguousarray(data).reshape(len(data), math.prod(data.shape[1:]))
-        sums = np.empty((run.workers.threads, kernels.ROWS, kernels.COLUMNS))
+        sums = np.empty((run.workers.threads, kernels.ROWS, kernels.COLUMNS + kernels.FEATURES))
 
         def multiply(part: slice, worker: int) -> None:
             some = rows[part].astype(np.float32) if rows.dtype == np.float16 else rows[part]
