@@ -37,7 +37,7 @@ CUTS = st.lists(st.integers(1, 20), min_size=1, max_size=4)
 SPEC = Spec(None, (3,), np.dtype("i4"))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(COUNTS, st.integers(0, 80), CUTS, st.booleans())
 def test_head_skip_and_tail_are_slices(count: int, rows: int, sizes: list[int], known: bool) -> None:
     every = list(range(count))
@@ -50,7 +50,7 @@ def test_head_skip_and_tail_are_slices(count: int, rows: int, sizes: list[int], 
         assert streamed(verb, count, sizes, known=known) == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, st.integers(0, 80), st.integers(-(2**63), 2**63), CUTS)
 def test_samples_of_some_rows(count: int, rows: int, seed: int, sizes: list[int]) -> None:
     words = rank_key(seed)
