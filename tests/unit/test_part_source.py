@@ -43,7 +43,7 @@ def all_of(source: Source, block: int = 4) -> tuple[np.ndarray, np.ndarray | Non
 lists = st.lists(st.integers(-6, 5) | ranges, min_size=1, max_size=4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(ranges, st.none() | lists, st.none() | st.integers(-6, 5))
 def test_parts(rows: str, chosen: list[int | str] | None, label: int | None) -> None:
     part = parse_range(rows, "--rows")
