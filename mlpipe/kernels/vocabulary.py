@@ -10,8 +10,10 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from mlpipe.kernels import functions, scalars
+from mlpipe.kernels import functions, powers, scalars
 
 
 def _inlined(function: Callable[..., Any]) -> Any:
@@ -22,6 +24,18 @@ def _inlined(function: Callable[..., Any]) -> Any:
 def power(a: Any, b: Any) -> Any:
     """A power, as `np.power`."""
     return a**b
+
+
+def raised(a: Any, p: Any) -> Any:
+    """A power with a finite exponent that is a number of the expression: as `power`, but vectorised."""
+    raise NotImplementedError
+
+
+@overload(raised, jit_options={"forceinline": True, "error_model": "numpy"}, strict=False)  # type: ignore[untyped-decorator]
+def _raised(a: Any, p: Any) -> Any:
+    if a == types.float32:
+        return lambda a, p: np.float32(powers.quick_power(np.float64(a), np.float64(p)))
+    return lambda a, p: powers.precise_power(a, p)
 
 
 @_inlined
@@ -88,10 +102,10 @@ WORDS: dict[str, Any] = {
     "abs": abs,
     "where": scalars.where,
     "round": np.rint,
-    **{one: getattr(functions, one) for one in ("exp", "log", "log1p")},
-    **{one.__name__: one for one in (power, square, cube, floor_divide, remainder)},
+    **{one: getattr(functions, one) for one in ("exp", "log", "log1p", "sqrt")},
+    **{one.__name__: one for one in (power, raised, square, cube, floor_divide, remainder)},
     **{one.__name__: one for one in (minimum, maximum, clip, isnan, isinf, isfinite)},
-    **{one: getattr(np, one) for one in ("sign", "floor", "ceil", "trunc", "sqrt", "expm1", "log2", "log10")},
+    **{one: getattr(np, one) for one in ("sign", "floor", "ceil", "trunc", "expm1", "log2", "log10")},
     **{one: getattr(np, one) for one in ("sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "hypot")},
     **{one: getattr(np, one) for one in ("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh")},
 }

@@ -298,7 +298,9 @@ class _Reader:
         function = {ast.USub: "negative", ast.Not: "not"}.get(type(node.op))
         if function is None:
             raise self._wrong(node, _BITS)
-        return self._call(function, [node.operand], depth)
+        call = self._call(function, [node.operand], depth)
+        operand = call.arguments[0]
+        return Number(-operand.value) if function == "negative" and isinstance(operand, Number) else call
 
     def _binary(self, node: ast.BinOp, depth: int) -> Node:
         """An operator, and those on its left that may stand in one line with it."""

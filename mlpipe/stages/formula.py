@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from mlpipe.stages.expression import TRUTHS, Call, Column, Element, Node, Number, Operators
@@ -79,7 +80,9 @@ class Formulas:
             return self._between(signs, [first, *map(self.number, operands[1:])])
         if signs[0] == "**" and isinstance(operands[1], Number) and operands[1].value in _POWERS:
             return f"{_POWERS[operands[1].value]}({first})"
-        return f"{_FUNCTIONS[signs[0]]}({first}, {self.number(operands[1])})"
+        literal = isinstance(operands[1], Number) and math.isfinite(operands[1].value)
+        function = "raised" if signs[0] == "**" and literal else _FUNCTIONS[signs[0]]
+        return f"{function}({first}, {self.number(operands[1])})"
 
     def _between(self, signs: tuple[str, ...], operands: list[str]) -> str:
         rest = " ".join(f"{sign} {operand}" for sign, operand in zip(signs, operands[1:], strict=True))

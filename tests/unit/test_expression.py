@@ -55,6 +55,7 @@ def refused(text: str) -> tuple[int, str]:
         ("1_000", Number(1000.0)),
         ("pi", Number(math.pi)),
         ("inf", Number(math.inf)),
+        ("-1.5", Number(-1.5)),
         ("-x", Call("negative", (Element(),))),
         ("not x", Call("not", (Element(),))),
         ("x\n+\t1", Operators(("+",), (Element(), Number(1.0)))),
