@@ -12,21 +12,24 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlpipe
 from mlpipe.chain import Chain
-from mlpipe.cli.chain import parse_link, split_links
+from mlpipe.cli.chain import parse_links, split_links
 from mlpipe.config import dumps, loads
 from mlpipe.declare import Parameter, given_values, parameters, summary
+from mlpipe.engine import budget
 from mlpipe.errors import MlpipeError
-from mlpipe.registry import flow_of, make
+from mlpipe.registry import flow_of, make, name_of
 from mlpipe.verbs import OWN, Entry
 from tests.cli.conftest import Run
 
@@ -52,18 +55,22 @@ def example(entry: Entry) -> str:
     return " ".join(last.removeprefix("Example: ").split())
 
 
-def in_example(entry: Entry) -> Any:
-    """The verb as its example has it."""
+def example_links(entry: Entry) -> list[Any]:
+    """All verbs of an example."""
     words = shlex.split(example(entry))
     words = words[words.index("run") + 1 :]
     for stop in ("|", "&&", ">"):
         words = words[: words.index(stop)] if stop in words else words
     while words[0].startswith("-"):
         words = words[1 if "=" in words[0] or words[0] in ("-n", "-f") else 2 :]
-    links = split_links(words)
-    place = next((place for place, link in enumerate(links) if link[0] == entry.name), None)
-    assert place is not None, f"{entry.name}: its example uses it"
-    return parse_link(place + 1, links[place])
+    return parse_links(split_links(words))
+
+
+def in_example(entry: Entry) -> Any:
+    """The verb as its example has it."""
+    found = [verb for verb in example_links(entry) if name_of(verb) == entry.name]
+    assert found, f"{entry.name}: its example uses it"
+    return found[0]
 
 
 @TABLE
@@ -133,6 +140,35 @@ class _Anything:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *values, **options: Chain((make(name.replace("_", "-"), *values, **options),))
+
+
+def through(entry: Entry) -> list[Any]:
+    """The verbs of an example up to the one it is for, and a file to write to."""
+    verbs = example_links(entry)
+    names = [name_of(verb) for verb in verbs]
+    return [*verbs[: names.index(entry.name) + 1], make("write", "out.npy")]
+
+
+def shards_of(path: str) -> None:
+    """The rows of a file in three, in a directory."""
+    rows = np.load(path)
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(rows, [len(rows) // 3, len(rows) // 3 + 1])):
+        np.save(f"shards/{number}.npy", part)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in OWN if entry.kind == "stage"], ids=lambda entry: entry.name)
+def test_same_bytes(entry: Entry, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, *verbs = through(entry)
+    Chain((source, *verbs)).run(threads=1, force=True)
+    first = Path("out.npy").read_bytes()
+    monkeypatch.setattr(budget, "BLOCK_BYTES", 3000)
+    Chain((source, *verbs)).run(threads=3, memory="400MiB", force=True)
+    assert Path("out.npy").read_bytes() == first
+    monkeypatch.setattr(budget, "BLOCK_BYTES", 700)
+    shards_of(*source.paths)
+    Chain((replace(source, paths=("shards",)), *verbs)).run(threads=2, force=True)
+    assert Path("out.npy").read_bytes() == first
 
 
 def values_of(one: Parameter) -> st.SearchStrategy[Any]:
