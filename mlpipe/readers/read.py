@@ -43,7 +43,7 @@ class Read:
         None, help="Only these, in this order, such as 0,3:7,-1.", metavar="COLUMNS", parse=parse_columns
     )
     label_column: int | None = option(None, help="The column that is the label; -1 is the last.", metavar="N")
-    labels: str | None = option(None, help="A file of labels, or several as for rows.", metavar="FILE")
+    labels: str | None = option(None, help="A file of labels, or a directory or pattern of them.", metavar="FILE")
 
     def __post_init__(self) -> None:
         if not self.paths and self.files_from is None:

@@ -29,7 +29,9 @@ class Write:
     """
 
     path: str = argument(help="Where it appears, once it is whole.", metavar="FILE")
-    rows_per_shard: int | None = option(None, help="Write a directory of files with so many rows.", metavar="N")
+    rows_per_shard: int | None = option(
+        None, help="Write a directory of files with so many rows; DIR/ alone: of 256 MiB.", metavar="N"
+    )
     labels: Literal["files", "column"] = option("files", help="Where labels go, if the rows have them.")
 
     def __post_init__(self) -> None:

@@ -33,6 +33,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.save(f"in/part-{number * 7}.npy", part)
     np.save("X.npy", X)
     np.save("Y.npy", Y)
+    os.mkdir("pairs")
+    for name, rows in (("a", 10), ("b", 20)):
+        np.save(f"pairs/{name}.npy", X[:rows])
+        np.save(f"pairs/{name}-labels.npy", Y[: 30 - rows])
 
 
 def chain(text: str) -> list[str]:
@@ -116,6 +120,10 @@ def test_made_up_and_raw_rows(run: Run) -> None:
         ("read Y.npy --columns 0", 4, "have no columns"),
         ("read X.npy --labels in/part-0.npy", 4, "100 labels, but X.npy has 500 rows"),
         ("read in X.npy Y.npy", 4, "Y.npy: rows of shape (), but (6,) in in/part-0.npy"),
+        ("read pairs", 4, "pairs/a-labels.npy: 20 labels for the 10 rows of pairs/a.npy"),
+        ("read pairs X.npy", 3, "X.npy: has no X-labels.npy beside it"),
+        ("read pairs --labels Y.npy", 2, "--labels: pairs/a-labels.npy holds the labels already"),
+        ("read pairs --label-column 0", 2, "--label-column: pairs/a-labels.npy holds the labels already"),
         ("read gate", 3, "gate: a directory without .npy files"),
         ("read no*.npy", 3, "no file matches this pattern"),
         ("read gone.npy", 3, "gone.npy: no such file"),
