@@ -19,7 +19,7 @@ class FakeRun:
 
     def __init__(self) -> None:
         self.lane = NULL_METER.lane("stage")
-        self.workers = Workers(1)
+        self.workers = Workers(2)
         self.ends: list[Callable[[], None]] = []
 
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
@@ -63,7 +63,7 @@ def flow(
     """Rows and labels that come out; positions, shares, sizes and releases are checked."""
     spec = spec_of(rows, labels, known=known)
     out = stage.plan(spec)
-    held = stage.hold(spec, Room(nbytes, 1, block_rows=max(sizes)))
+    held = stage.hold(spec, Room(nbytes, 2, block_rows=max(sizes)))
     assert sum(held.nbytes.values()) <= nbytes
     given: list[int] = []
     run = FakeRun()
@@ -80,6 +80,7 @@ def flow(
         block.release()
     for end in reversed(run.ends):
         end()
+    run.workers.close()
     assert out.rows in (None, place)
     assert given == [1] * len(given), "every block is released once"
     assert drops or share == pytest.approx(1) or not place

@@ -7,7 +7,7 @@ is a bijection, it is known beforehand how many rows each bucket gets, so that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from mlpipe.kernels.scatter import scatter
 from mlpipe.link import Block, Blocks, Flow, Held, Room, Run, Source, Spec
 from mlpipe.opening import Opening
 from mlpipe.stages.permutation import Permutation
-from mlpipe.stages.records import LEAST_WRITE, Division, Part, Piece, Records, Spool, as_bytes, pieces_of
+from mlpipe.stages.records import LEAST_WRITE, Division, Part, Piece, Reader, Records, Spool, as_bytes, pieces_of
 from mlpipe.stages.streaming import Buffers, Parts, buffer_bytes
 from mlpipe.writers.temporary import TemporaryFile, check_directory
 
@@ -91,10 +91,10 @@ class ExternalShuffle:
         """All rows if they fit, else buckets and the buffers through which they are filled."""
         if spec.rows is None:
             check_directory(self.directory)
-            _arrange(spec, 1 << 62, room.nbytes)
+            _arrange(spec, 1 << 62, room)
             facts: dict[str, Any] = {"temporary_files": self.directory}
             return Held(room.block_rows, spec.dtype, {"rows": room.nbytes}, facts, (spec, room))
-        layout, facts = _arrange(spec, spec.rows, room.nbytes), {}
+        layout, facts = _arrange(spec, spec.rows, room), {}
         if layout.buckets > 1:
             size = spec.rows * layout.records.nbytes
             check_directory(self.directory, size)
@@ -113,7 +113,7 @@ class ExternalShuffle:
                     spool.append(*part)
                 rows, parts = spool.rows, spool.parts()
             if rows:
-                layout = _arrange(spec, rows, room.nbytes)
+                layout = _arrange(spec, rows, room)
                 order = Permutation(rows, self.seed, self.epoch)
                 shuffling = _Shuffling(self.directory, layout, room.block_rows, run)
                 pieces = pieces_of(parts, layout.records.piece_rows, order.positions)
@@ -163,25 +163,26 @@ class _Layout:
         return self.bucket_rows * -(-count // (self.bucket_rows * parts))
 
 
-def _arrange(spec: Spec, rows: int, nbytes: int) -> _Layout:
+def _arrange(spec: Spec, rows: int, room: Room) -> _Layout:
     """Share out the memory: everything at once if it fits, else half for two buckets and half for buffers."""
-    records = Records.of(spec, rows, min(PIECE_BYTES, nbytes // 8))
+    records = Records.of(spec, rows, min(PIECE_BYTES, room.nbytes // (8 * room.threads)))
+    scratch = room.threads * records.scratch_bytes
     row_bytes = max(1, buffer_bytes(spec, 1, 1))
-    whole = {"rows": rows * row_bytes, "scratch": records.scratch_bytes}
-    if sum(whole.values()) <= nbytes:
-        return _Layout(spec, records, rows, max(1, rows), 0, whole)
-    half = (nbytes - records.scratch_bytes) // 2
-    if nbytes < LEAST_BYTES or half < 2 * records.nbytes:
-        raise MemoryCeilingError("buckets of rows do not fit", needs=_least(spec, rows, rows * row_bytes))
+    if rows * row_bytes + scratch <= room.nbytes:
+        return _Layout(spec, records, rows, max(1, rows), 0, {"rows": rows * row_bytes, "scratch": scratch})
+    half = (room.nbytes - scratch) // 2
+    if room.nbytes < LEAST_BYTES or half < 2 * records.nbytes:
+        raise MemoryCeilingError("buckets of rows do not fit", needs=_least(spec, rows, rows * row_bytes, room.threads))
     bucket_rows = half // (IN_FLIGHT * row_bytes)
-    held = {"buckets": IN_FLIGHT * bucket_rows * row_bytes, "buffers": half, "scratch": records.scratch_bytes}
+    held = {"buckets": IN_FLIGHT * bucket_rows * row_bytes, "buffers": half, "scratch": scratch}
     return _Layout(spec, records, rows, bucket_rows, half, held)
 
 
-def _least(spec: Spec, rows: int, nbytes: int) -> int:
-    """Bytes with which `_arrange` gets by, an eighth of them scratch, unless that is more for a single row."""
+def _least(spec: Spec, rows: int, nbytes: int, threads: int) -> int:
+    """Bytes with which `_arrange` gets by, an eighth of them scratch, unless that is more for single rows."""
     one = Records.of(spec, rows, 0)
-    return min(max(LEAST_BYTES, 5 * one.nbytes + one.scratch_bytes), nbytes + nbytes // 7 + 8 + one.scratch_bytes)
+    scratch = threads * one.scratch_bytes
+    return min(max(LEAST_BYTES, 5 * one.nbytes + scratch), nbytes + nbytes // 7 + 8 + scratch)
 
 
 class _Shuffling:
@@ -208,20 +209,51 @@ class _Shuffling:
                 stop = min(start + width, count)
                 # The first part lies last, so that what was read can be cut off: it need never reach the disk.
                 rest = (count - stop) * size
-                yield from self.ordered(first + start, stop - start, self._records.read(file, rest, stop - start))
+                if stop - start <= self._layout.bucket_rows:
+                    yield from self._cut(self._read(file, rest, first + start, stop - start))
+                else:
+                    yield from self.ordered(first + start, stop - start, self._records.read(file, rest, stop - start))
                 file.truncate(rest)
 
     def _filled(self, first: int, count: int, pieces: Iterator[Piece]) -> Block:
-        """A bucket with its rows in order."""
+        """A bucket of rows that come one piece after the other, in order."""
+        bucket = self._bucket(first, count)
+        put = self._putting(bucket)
+        for piece in pieces:
+            put(piece)
+        return bucket
+
+    def _read(self, file: TemporaryFile, offset: int, first: int, count: int) -> Block:
+        """A bucket of rows that lie in a file, in order; every thread takes some."""
+        bucket = self._bucket(first, count)
+        put, records = self._putting(bucket), self._records
+        readers = [Reader(records, min(count, records.piece_rows)) for _ in range(self._run.workers.threads)]
+
+        def read(start: int, worker: int) -> None:
+            stop = min(start + records.piece_rows, count)
+            put(readers[worker].read(file, offset + start * records.nbytes, stop - start))
+
+        self._run.workers.run(read, range(0, count, records.piece_rows))
+        return bucket
+
+    def _bucket(self, first: int, count: int) -> Block:
+        """A bucket to be filled."""
         bucket = self._buckets.take(count)
         bucket.start, bucket.share = first, count / self._layout.rows
+        return bucket
+
+    def _putting(self, bucket: Block) -> Callable[[Piece], None]:
+        """What puts rows at their places in a bucket."""
+        first, count, labelled = bucket.start, len(bucket.data), self._records.label_bytes > 0
         rows, labels = as_bytes(bucket.data, count), as_bytes(bucket.labels, count)
-        for piece in pieces:
+
+        def put(piece: Piece) -> None:
             targets = piece.positions - first
             scatter(piece.rows, targets, rows)
-            if self._records.label_bytes:
+            if labelled:
                 scatter(piece.labels, targets, labels)
-        return bucket
+
+        return put
 
     def _cut(self, bucket: Block) -> Blocks:
         """A bucket in blocks of the usual size."""

@@ -105,15 +105,36 @@ class Records:
 
     def read(self, file: TemporaryFile, offset: int, count: int) -> Iterator[Piece]:
         """Records that lie in a file one after the other; a piece is overwritten by the next."""
-        records = np.empty((min(count, self.piece_rows), self.nbytes), np.uint8)
-        words = np.zeros((len(records), 8), np.uint8)
-        label, position = self.row_bytes, self.row_bytes + self.label_bytes
+        reader = Reader(self, min(count, self.piece_rows))
         for start in range(0, count, self.piece_rows):
-            some = records[: count - start]
-            file.pread(some, offset + start * self.nbytes)
-            words[: len(some), : self.position_bytes] = some[:, position:]
-            positions = words[: len(some)].reshape(-1).view("<i8").astype(np.int64, copy=False)
-            yield Piece(some[:, :label], some[:, label:position], positions)
+            yield reader.read(file, offset + start * self.nbytes, min(self.piece_rows, count - start))
+
+
+class Reader:
+    """Reads a few records at a time, into the same memory.
+
+    Parameters
+    ----------
+    records : Records
+        How they lie in the file.
+    most : int
+        How many are read at once, at most.
+    """
+
+    def __init__(self, records: Records, most: int) -> None:
+        self._of = records
+        self._records = np.empty((most, records.nbytes), np.uint8)
+        self._words = np.zeros((most, 8), np.uint8)
+
+    def read(self, file: TemporaryFile, offset: int, count: int) -> Piece:
+        """The records from a place in the file on; they are overwritten by the next ones."""
+        label, position = self._of.row_bytes, self._of.row_bytes + self._of.label_bytes
+        some, words = self._records[:count], self._words[:count]
+        file.pread(some, offset)
+        words[:, : self._of.position_bytes] = some[:, position:]
+        return Piece(
+            some[:, :label], some[:, label:position], words.reshape(-1).view("<i8").astype(np.int64, copy=False)
+        )
 
 
 def pieces_of(parts: Iterable[Part], piece_rows: int, positions: Callable[[int, int, Array], None]) -> Iterator[Piece]:
