@@ -197,18 +197,18 @@ def test_many_shards_and_few_descriptors() -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 
-    np.save("long.npy", np.arange(600).reshape(600, 1))
+    np.save("long.npy", np.arange(300).reshape(300, 1))
     for step in ("read long.npy then write out/s --rows-per-shard 1", "read out/s then write out/a.npy"):
         subprocess.run([*MLPIPE, *chain(step)], preexec_fn=limit, check=True)
     assert Path("out/a.npy").read_bytes() == Path("long.npy").read_bytes()
     assert sorted(os.listdir("out")) == ["a.npy", "s"]
 
 
-GATES = {"reading": ("preadv", 2), "writing": ("pwrite", 3), "syncing": ("fsync", 2), "linking": ("link", 2)}
+GATES = {"reading": ("preadv", 2), "writing": ("pwrite", 3), "syncing": ("fsync", 2)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["reading", "writing", "syncing"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("moment", GATES)
 @pytest.mark.parametrize("out", ["out/s/", "out/a.npy"])
 def test_a_signal_at_any_moment_leaves_nothing(out: str, moment: str, number: signal.Signals) -> None:
     words = ["read", "in", "--labels", "Y.npy", "then", "write", out]
