@@ -165,7 +165,8 @@ class Distinct:
         left = found == NO_ROOM
         if left.any():
             overflow.add(Piece(*(array[left] for array in piece)), hashes[left])
-        return found == NEW
+        new: Array = found == NEW
+        return new
 
     def _rest(self, overflow: _Overflow) -> Iterator[Piece]:
         heaps = overflow.finish()
