@@ -52,13 +52,21 @@ def fitted(
         When the source cannot be read more than once.
     """
     check_repeatable(pipeline)
-    stages = list(pipeline.stages)
+    stages, kernels = list(pipeline.stages), _kernel_bytes(planned)
+    if not kernels:
+        return planned
     for place in range(len(stages)):
         while _fits(stages[place]):
             stages[place] = _learn(replace(pipeline, stages=stages[: place + 1]), planned, meter, advance)
-    if all(old is new for old, new in zip(pipeline.stages, stages, strict=True)):
-        return planned
+        if stages[place] is not pipeline.stages[place]:  # its kernels stay
+            planned = replace(planned, base=planned.base + kernels.pop(0))
     return _plan_like(replace(pipeline, stages=stages), planned)
+
+
+def _kernel_bytes(planned: Plan) -> list[int]:
+    """What the kernels take of each stage that has to learn."""
+    held = zip(planned.pipeline.stages, planned.held, strict=True)
+    return [one.nbytes.get("kernels", 0) for stage, one in held if _fits(stage)]
 
 
 def _fits(stage: Stage) -> bool:

@@ -33,6 +33,8 @@ def epoch_option() -> Any:
 class Augment(Mapped):
     """A stage that changes rows at random, computed in float64; what differs is `change`."""
 
+    kernel_bytes = 12 << 20
+
     if TYPE_CHECKING:
         seed: int
         epoch: int
@@ -52,6 +54,10 @@ class Augment(Mapped):
         held = super().hold(spec, room)
         held.nbytes["scratch"] = SCRATCH * (8 * max(1, room.block_rows) * math.prod(spec.row_shape) // 4 + 4096)
         return held
+
+    def prepare(self, spec: Spec) -> None:
+        """Compile."""
+        self.change(np.zeros((1, math.prod(spec.row_shape))), key(0, 0, self.name), 0)
 
     def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
         """Change the rows, a piece in each thread."""

@@ -10,13 +10,16 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from mlpipe.declare import option
-from mlpipe.errors import InputError, UsageError
+from mlpipe.errors import InputError, MemoryCeilingError, UsageError
 from mlpipe.link import Array, Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.opening import Opening
 from mlpipe.readers.stats import read_stats
 from mlpipe.stages.rowwise import RowWise
 from mlpipe.workers import Workers
 from mlpipe.writers.stats import StatsFile
+
+KERNEL_BYTES = 20 << 20
+"""What compiling takes, besides what every plan counts for the first kernels (measured: 8 to 18 MiB)."""
 
 Learned = dict[str, Array]
 """Statistics by name, one number for each column."""
@@ -119,9 +122,12 @@ class Fitting(RowWise):
         """What learning takes; nothing afterwards."""
         if self.learned is not None:
             return super().hold(spec, room)
-        how = self.learning(spec, room)
         wide = 4 * room.block_rows * columns_of(spec.row_shape) if spec.dtype == np.float16 else 0
-        held = {"statistics": how.nbytes + wide}
+        try:
+            how = self.learning(spec, replace(room, nbytes=room.nbytes - KERNEL_BYTES - wide))
+        except MemoryCeilingError as error:
+            raise MemoryCeilingError(str(error), needs=error.needs + KERNEL_BYTES + wide) from None
+        held = {"statistics": how.nbytes + wide, "kernels": KERNEL_BYTES}
         return Held(room.block_rows, spec.dtype, held, {"passes_over_source": how.passes}, (how, spec))
 
     def fit(self, blocks: Blocks, held: Held, run: Run) -> Fitting:

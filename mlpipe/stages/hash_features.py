@@ -25,6 +25,8 @@ class HashFeatures(Mapped):
     Example: mlpipe run read examples/data/digits.npy then hash-features --size 32 then write hashed.npy
     """
 
+    kernel_bytes = 8 << 20
+
     size: int = option(help="Columns of the result.", metavar="N")
     seed: int = option(0, help="Another seed hashes otherwise.", metavar="N")
 
@@ -42,6 +44,12 @@ class HashFeatures(Mapped):
         if spec.dtype.kind not in "biu":
             raise InputError(f"hash-features takes whole numbers, not {spec.dtype.name}; bucketize or cast them first")
         return replace(spec, row_shape=(self.size,), dtype=np.dtype(np.float32))
+
+    def prepare(self, spec: Spec) -> None:
+        """Compile."""
+        from mlpipe.kernels.features import hash_features
+
+        hash_features(key(0, 0, self.name), np.zeros((1, 1), spec.dtype), np.zeros((1, self.size), np.float32))
 
     def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
         """Hash every value."""

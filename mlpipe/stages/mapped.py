@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mlpipe.link import Array, Block, Blocks, Held, Room, Run, Spec
 from mlpipe.stages.streaming import BUFFERS, Buffers, Parts, Streaming, buffer_bytes
@@ -12,6 +13,9 @@ from mlpipe.stages.streaming import BUFFERS, Buffers, Parts, Streaming, buffer_b
 @dataclass(frozen=True)
 class Mapped(Streaming):
     """A stage that makes a new row of each; what differs is `plan` and `fill`."""
+
+    kernel_bytes: ClassVar[int] = 0
+    """What compiling its kernels takes, besides what every plan counts for the first ones."""
 
     def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
         """Fill `out` from rows of the same number, of which the first is at position `first`."""
@@ -23,7 +27,10 @@ class Mapped(Streaming):
     def hold(self, spec: Spec, room: Room) -> Held:
         """Buffers for the blocks it makes."""
         rows, made = max(1, room.block_rows), self.plan(spec)
-        return Held(rows, spec.dtype, {"blocks": buffer_bytes(made, rows)}, {}, spec)
+        held = {"blocks": buffer_bytes(made, rows)}
+        if self.kernel_bytes:
+            held["kernels"] = self.kernel_bytes
+        return Held(rows, spec.dtype, held, {}, spec)
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """A new block for each; for each part of one that is larger than was planned."""

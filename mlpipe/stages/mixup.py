@@ -16,6 +16,9 @@ from mlpipe.stages.augment import epoch_option, seed_option
 from mlpipe.stages.batch import Batch
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
 
+KERNEL_BYTES = 12 << 20
+"""What compiling takes, besides what every plan counts for the first kernels."""
+
 
 @dataclass(frozen=True)
 class MixUp(Streaming):
@@ -58,7 +61,7 @@ class MixUp(Streaming):
         wide = spec.row_bytes // spec.dtype.itemsize + (math.prod(spec.labels.row_shape) if spec.labels else 0)
         held = {
             "windows": sum(batches.nbytes.values()), "mixed": buffer_bytes(made, rows),
-            "scratch": 40 * room.threads * self.window * (wide + 1) + 40 * rows,
+            "scratch": 40 * room.threads * self.window * (wide + 1) + 40 * rows, "kernels": KERNEL_BYTES,
         }  # fmt: skip
         return Held(rows, spec.dtype, held, {"window": self.window}, (batches, made))
 

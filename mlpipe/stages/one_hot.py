@@ -22,6 +22,8 @@ class OneHot(Mapped):
     Example: mlpipe run read examples/data/digits_labels.npy then one-hot --classes 10 then write one_hot.npy
     """
 
+    kernel_bytes = 8 << 20
+
     classes: int = option(help="How many there are.", metavar="N")
 
     def __post_init__(self) -> None:
@@ -42,12 +44,17 @@ class OneHot(Mapped):
             )
         return replace(spec, row_shape=(self.classes,), dtype=np.dtype(np.uint8))
 
+    def prepare(self, spec: Spec) -> None:
+        """Compile."""
+        from mlpipe.kernels.features import one_hot
+
+        one_hot(_whole(np.zeros(1, spec.dtype)), np.zeros((1, self.classes), np.uint8))
+
     def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
         """Mark the class of each row."""
         from mlpipe.kernels.features import one_hot
 
-        values, wrong = data.reshape(-1), list[int]()
-        values = values.view(np.uint8) if values.dtype == np.bool_ else values
+        values, wrong = _whole(data), list[int]()
 
         def mark(rows: slice, _worker: int) -> None:
             at = one_hot(values[rows], out[rows])
@@ -61,3 +68,8 @@ class OneHot(Mapped):
                 f"one-hot: row {first + row} holds {values[row]}, but classes are 0 to {self.classes - 1}; "
                 "give more --classes"
             )
+
+
+def _whole(data: Array) -> Array:
+    """Values one after the other, as integers."""
+    return data.reshape(-1).view(np.uint8) if data.dtype == np.bool_ else data.reshape(-1)

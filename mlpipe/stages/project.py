@@ -30,6 +30,8 @@ class Project(Mapped):
     Example: mlpipe run read examples/data/digits.npy then project --components 8 --seed 1 then write projected.npy
     """
 
+    kernel_bytes = 32 << 20
+
     matrix: str | None = option(None, help="A file with the matrix.", metavar="M.npy")
     components: int | None = option(None, help="Columns of a random matrix.", metavar="K")
     seed: int = option(0, help="Of the random matrix.", metavar="N")
@@ -86,9 +88,9 @@ class Project(Mapped):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Read or draw the matrix, then multiply block by block."""
-        made, features = held.layout
+        incoming, features = held.layout
         stage = replace(self, values=self._matrix(features, run))
-        return super(Project, stage).apply(blocks, replace(held, layout=made), run)
+        return super(Project, stage).apply(blocks, replace(held, layout=incoming), run)
 
     def _matrix(self, features: int, run: Run) -> Array:
         if self.source is not None:
@@ -105,6 +107,14 @@ class Project(Mapped):
         run.workers.run(draw, pieces(features, run.workers.threads))
         matrix /= math.sqrt(self._columns)
         return matrix
+
+    def prepare(self, spec: Spec) -> None:
+        """Compile."""
+        from mlpipe.kernels import features as kernels
+
+        made, sums = self.plan(spec), np.empty((kernels.ROWS, kernels.COLUMNS + kernels.FEATURES))
+        rows = np.zeros((1, 1), np.float32 if spec.dtype == np.float16 else spec.dtype)
+        kernels.project(rows, np.zeros((1, 1)), sums, np.zeros((1, 1), made.dtype))
 
     def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
         """Multiply."""
