@@ -10,7 +10,8 @@ import numpy as np
 
 from mlpipe.buffers import aligned_empty
 from mlpipe.errors import InputError
-from mlpipe.kernels.fused import Check, Program, storage, write
+from mlpipe.kernels.fused import write
+from mlpipe.kernels.program import Check, Program, storage
 from mlpipe.kernels.steps import Steps
 from mlpipe.link import Array, Spec
 from mlpipe.workers import Workers
