@@ -7,10 +7,12 @@ on is not known. What the user compiled is taken as it is.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal
 
 import numba
@@ -23,6 +25,7 @@ from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
 
 Kind = Literal["scalar", "row", "batch"]
+_PLAIN = "--object-mode calls it as plain Python"
 _POLICY = {"nogil": True, "error_model": "numpy"}
 
 
@@ -81,13 +84,14 @@ def declared_kind(declared: Any) -> Kind | None:
     if isinstance(declared, DUFunc):
         return "scalar"
     if isinstance(declared, Dispatcher):
-        signatures = declared.nopython_signatures
+        signatures = [] if declared._can_compile else declared.nopython_signatures  # not those it was called with
         declared = signatures[0].args[0] if signatures and signatures[0].args else None
     if isinstance(declared, types.Array):
         return "row" if declared.ndim == 1 else "batch"
     return "scalar" if isinstance(declared, types.Number | types.Boolean) else None
 
 
+@functools.lru_cache(maxsize=64)
 def compile_function(
     function: Any, kind: Kind, rows: tuple[np.dtype[Any], int], out: tuple[np.dtype[Any], int] | None = None
 ) -> Compiled:
@@ -111,6 +115,8 @@ def compile_function(
     """
     if isinstance(function, GUFunc):
         raise NotCompiledError(None, "it is made by guvectorize", "plain functions are taken, and njit and vectorize")
+    if not isinstance(function, FunctionType) and not is_compiled(function):
+        raise NotCompiledError(None, f"it is a {type(function).__name__}, not made by def", _PLAIN)
     compiled = function if is_compiled(function) else numba.njit(boundscheck=True, **_POLICY)(function)
     parallel = bool(getattr(compiled, "targetoptions", {}).get("parallel"))
     argument, block = _argument(kind, *rows), _block(kind, *rows)
@@ -184,7 +190,7 @@ def _dtype(kind: Any) -> np.dtype[Any] | None:
 
 
 def _shown(result: Any) -> str:
-    return "nothing" if isinstance(result, types.NoneType) else str(result)
+    return "nothing" if isinstance(result, types.NoneType) else str(result).partition("(func=")[0]
 
 
 def _explained(error: Exception, function: Any) -> NotCompiledError:
@@ -216,7 +222,7 @@ def _reason(text: str) -> tuple[str, str]:
     helper = re.match(r"Untyped global name '(\w+)': Cannot determine Numba type of <class 'function'>", reason)
     if helper:
         return f"it calls {helper[1]}, which is not compiled", f"decorate {helper[1]} with @numba.njit"
-    return reason if len(reason) <= 200 else reason[:199] + "…", "--object-mode calls it as plain Python"
+    return reason if len(reason) <= 200 else reason[:199] + "…", _PLAIN
 
 
 # One loop for each kind of function and of result.

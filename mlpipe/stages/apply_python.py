@@ -201,6 +201,8 @@ class _Applied(Mapped):
         layout = self.layout(Spec(None, data.shape[1:], data.dtype))
         rows = np.ascontiguousarray(data, layout.taken)
         results = out if layout.made == out.dtype else np.empty(out.shape, layout.made)
+        if self.fills:
+            results[...] = 0  # what it leaves out must not be what was there before
         caller = Caller(
             self.function.shown, self.function.call, self.kind, self.fills, self.verb.rows, layout.compiled
         )  # fmt: skip

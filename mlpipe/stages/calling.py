@@ -98,7 +98,7 @@ class Caller:
                 self._call(rows, out, place)
             except _MisfitError as error:
                 failures.append((start + error.row, stop, error.reason))
-            except Exception as error:  # noqa: BLE001 - whatever a user's function does
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's function does
                 failures.append((start, stop, described(error)))
 
         if self.compiled is None or self.compiled.parallel:

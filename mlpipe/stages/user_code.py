@@ -19,7 +19,7 @@ import numpy as np
 from mlpipe.declare import nearest
 from mlpipe.errors import UsageError
 from mlpipe.opening import Opening
-from mlpipe.readers.files import open_regular, shown_name
+from mlpipe.readers.files import Fingerprint, open_regular, shown_name
 
 if TYPE_CHECKING:
     from mlpipe.kernels.compiled import Kind
@@ -106,7 +106,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def load_function(target: str, opening: Opening) -> UserFunction:
-    """Run a Python file and return one of its functions.
+    """Run a Python file, unless that was done and it is the same still, and return one of its functions.
 
     Parameters
     ----------
@@ -130,7 +130,10 @@ def load_function(target: str, opening: Opening) -> UserFunction:
         source = file.read()
     opening.inputs.append(fingerprint)
     shown = shown_name(path)
-    module = _run(path, source, shown)
+    place = Path(path).resolve()
+    if place not in _LOADED or _LOADED[place][0] != fingerprint:
+        _LOADED[place] = fingerprint, _run(place, source, shown)
+    module = _LOADED[place][1]
     functions = [key for key, value in vars(module).items() if inspect.isfunction(value) or is_compiled(value)]
     found = getattr(module, name, None)
     if found is None:
@@ -140,9 +143,12 @@ def load_function(target: str, opening: Opening) -> UserFunction:
     return UserFunction(shown, name, found)
 
 
-def _run(path: str, source: bytes, shown: str) -> types.ModuleType:
+_LOADED: dict[Path, tuple[Fingerprint, types.ModuleType]] = {}
+"""Files that were run: a chain is opened for every epoch, and what was compiled goes with the function."""
+
+
+def _run(place: Path, source: bytes, shown: str) -> types.ModuleType:
     """The module that a file makes; it may import others beside it. Nothing is left behind there, as bytecode."""
-    place = Path(path).resolve()
     module = types.ModuleType(f"mlpipe_user_{place.stem}")
     module.__file__ = str(place)
     sys.modules[module.__name__] = module  # dataclasses look there

@@ -132,6 +132,21 @@ def nothing(x: float):
 def square(row: np.ndarray):
     return np.zeros((2, 2))
 
+def one_by_one(x: float):
+    yield x
+
+@numba.guvectorize("(n)->()")
+def generalized(row, out):
+    out[0] = row[0]
+
+def gives_up(x: float):
+    raise SystemExit("enough")
+
+def leaves_out(row: np.ndarray, out):
+    out[1] = row[0]
+
+from math import sqrt
+
 def imaginary(x: float):
     return 1j * x
 
@@ -163,11 +178,20 @@ number = 3
 """
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file is run once, so that its functions are compiled once."""
+    place = tmp_path_factory.mktemp("user")
+    (place / "user.py").write_text(FUNCTIONS)
+    return place
+
+
 @pytest.fixture(autouse=True)
-def _in_its_own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("user.py").write_text(FUNCTIONS)
+def _in_a_directory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(directory)
     np.save("X.npy", X)
+    for left in directory.glob("out*"):
+        left.unlink()
 
 
 def applied(function: str, x: Array = X, **options: Any) -> Array:
@@ -207,6 +231,7 @@ def centred(part: Array) -> Array:
         ("backwards", {}, X[:, ::-1]),
         ("backwards", {"columns": 2}, X[:, :3:-1]),
         ("typed", {}, X + 1),
+        ("leaves_out", {}, X[:, [0]] * np.array([0, 1, 0, 0, 0, 0], np.float32)),
         ("compiled", {"kind": "scalar"}, X + 1),
         ("typed_row", {}, X[:, 1]),
         ("vectorized", {}, X + 1),
@@ -316,6 +341,7 @@ def line_of(text: str) -> int:
         ("calls_helper", {}, "return helper(x)", "it calls helper, which is not compiled; decorate helper with @numba"),
         ("text", {}, "def text", "it returns Literal[str](a); numbers are needed"),
         ("nothing", {}, "def nothing", "it returns nothing; numbers are needed"),
+        ("one_by_one", {}, "def one_by_one", "it returns float32 generator; numbers are needed"),
         ("imaginary", {}, "def imaginary", "it returns complex"),
         ("square", {}, "def square", "it returns array(float64, 2d, C); one number or a row of them is needed"),
         ("number_of_batch", {}, "def number_of_batch", "it returns float64; an array is needed"),
@@ -356,6 +382,7 @@ def test_exceptions_name_the_row(object_mode: bool) -> None:
         ),
         ("spread", {"object_mode": True}, "row 0: returns one value where shape (6,) is expected; give --columns 0"),
         ("plain_text", {"object_mode": True}, "row 0: returns str, not numbers"),
+        ("gives_up", {"object_mode": True}, "row 0: SystemExit: enough"),
         ("ragged", {"object_mode": True}, "row 0: returns rows of unequal length"),
         ("unknown", {"kind": "batch", "columns": 2}, "rows 0 to 1023: returns shape (1024, 6) where shape (1024, 2)"),
         ("first_two", {"kind": "batch"}, "rows 0 to 1023: returns shape (2, 6) where shape (1024, 6) is expected"),
@@ -385,6 +412,18 @@ def test_results_that_do_not_fit(function: str, options: dict[str, Any], reason:
         ("user.py:none_at_all", {}, UsageError, "user.py:none_at_all: takes 0 arguments"),
         ("user.py:three", {}, UsageError, "user.py:three: takes 3 arguments"),
         ("user.py:twise", {}, UsageError, "user.py: has no function 'twise'; did you mean twice?"),
+        (
+            "user.py:sqrt",
+            {"kind": "scalar"},
+            UsageError,
+            "user.py: sqrt does not compile for scalars of float32: it is a",
+        ),
+        (
+            "user.py:generalized",
+            {"kind": "row"},
+            UsageError,
+            "user.py: generalized does not compile for rows of float32",
+        ),
         ("user.py:number", {}, UsageError, "user.py: number is no function but int"),
         ("user.py:Thing", {}, UsageError, "user.py: Thing is no function but type"),
         ("missing.py:f", {}, InputMissingError, "missing.py: no such file; check the path"),
@@ -437,6 +476,14 @@ def test_the_file_may_import_its_neighbours_and_print(capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "imported\n")
     assert sys.path == before
     del sys.modules["beside_user"]
+
+
+def test_a_file_is_run_again_when_it_changes() -> None:
+    for factor in (2, 3):
+        Path("times.py").write_text(f"def f(x: float):\n    return x * {factor}\n")
+        for _ in range(2):
+            batches = list(mlpipe.read("X.npy").apply_python("times.py:f"))
+            np.testing.assert_allclose(np.concatenate(batches), X * factor, rtol=1e-6)
 
 
 def test_no_output_replaces_the_file() -> None:
