@@ -84,7 +84,9 @@ def declared_kind(declared: Any) -> Kind | None:
     if isinstance(declared, DUFunc):
         return "scalar"
     if isinstance(declared, Dispatcher):
-        signatures = [] if declared._can_compile else declared.nopython_signatures  # not those it was called with
+        signatures = (
+            [] if getattr(declared, "_can_compile", False) else declared.nopython_signatures
+        )  # not those it was called with
         declared = signatures[0].args[0] if signatures and signatures[0].args else None
     if isinstance(declared, types.Array):
         return "row" if declared.ndim == 1 else "batch"
