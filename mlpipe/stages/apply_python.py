@@ -33,8 +33,8 @@ class ApplyPython:
 
     A scalar function is called with each value; a row function with each row, an array; a batch function with --rows
     rows at a time. They return the result, or put it into a second argument if they take one. The annotation of
-    the first parameter says which of the three it is (float; np.ndarray; an array of two dimensions), or --kind does. It
-    is compiled by Numba, with division by zero as in NumPy, unless --object-mode is given. The file is run: name only
+    the first parameter says which of the three it is (float; np.ndarray; an array of two dimensions), or --kind does.
+    It is compiled by Numba, division by zero as in NumPy, unless --object-mode is given. The file is run: name only
     files that you trust. More: docs/expressions.md.
 
     Example: mlpipe run read examples/data/digits.npy then apply-python examples/ink.py:ink then nothing
