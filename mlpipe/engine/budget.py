@@ -23,6 +23,9 @@ KERNEL_BYTES = 64 << 20
 BLOCK_BYTES = 2 << 20
 """Of a block, where no stage chooses: it stays in the second-level cache of two threads, and costs few calls."""
 
+LEAST_ROWS = 32
+"""Blocks of fewer are not tried where larger ones do not fit: each takes some 50 µs."""
+
 BASE_VARIES = 4 << 20
 """By how much the base may differ between two processes: the ceiling that a message names must do in the next."""
 
@@ -168,14 +171,23 @@ class _Planning:
         self.held: dict[int, Held] = {}
 
     def plan(self, ceiling: int, base: int) -> Plan:
-        """Plan every link."""
+        """Plan every link; with smaller blocks where larger ones do not fit, so that more is never too little."""
+        stages = self.pipeline.stages
+        rows = 0 if stages and stages[0].chooses else self._block_rows()
+        while True:
+            try:
+                return self._with_blocks(rows, ceiling, base)
+            except MemoryCeilingError:
+                if rows <= LEAST_ROWS:
+                    raise
+                rows = max(LEAST_ROWS, rows // 2)
+                self.held.clear()
+
+    def _with_blocks(self, rows: int, ceiling: int, base: int) -> Plan:
+        """Plan every link with blocks of so many rows; 0 where the first stage chooses."""
         stages = list(self.pipeline.stages)
         first = self.specs[0]
-        if stages and stages[0].chooses:
-            rows, read = 0, 0
-        else:
-            rows = self._block_rows()
-            read = self.ahead * rows * _row_bytes(first)
+        read = self.ahead * rows * _row_bytes(first)
         streaming = [stage for stage in stages if stage.flow == "streaming"]
         self._hold(streaming, rows, self.nbytes - read, read)
         used = read + sum(sum(one.nbytes.values()) for one in self.held.values())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlpipe.chain import read
 from mlpipe.engine import budget
 from mlpipe.engine.budget import BASE_VARIES, KERNEL_BYTES, plan
 from mlpipe.errors import InputError, MemoryCeilingError, OutputError
@@ -159,3 +160,13 @@ def test_describe_is_plain_and_complete():
     assert facts["threads"] == 2
     assert [stage["stage"] for stage in facts["stages"]] == ["pairwise"]
     assert {"block_rows", "blocks", "tile", "tiles", "passes_over_y"} <= facts["stages"][0].keys()
+
+
+def test_more_than_the_ceiling_named_is_never_too_little():
+    """Blocks grow with the memory, and so does what stages hold for them."""
+    chain = read("examples/data/digits.npy").robust_scale().standardize().mixup(alpha=0.4)
+    with chain.pairwise("examples/data/digits.npy").opened() as job:
+        with pytest.raises(MemoryCeilingError) as caught:
+            plan(job, USED, 2)
+        for more in range(0, 200 * MIB, 7 * MIB):
+            assert plan(job, caught.value.needs + more, 2).ceiling == caught.value.needs + more
