@@ -17,7 +17,7 @@ from mlpipe.engine.local import iterate, run
 from mlpipe.errors import UsageError
 from mlpipe.link import Sink, Source, Stage
 from mlpipe.measure.host import processors
-from mlpipe.measure.memory import default_ceiling
+from mlpipe.measure.memory import anonymous_bytes, default_ceiling
 from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
 from mlpipe.pipeline import Pipeline
@@ -181,7 +181,8 @@ def _planned(pipeline: Pipeline, memory: int | str | None, threads: int | None) 
     """The plan to carry out, once the stages that fit have learned from all rows."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads = {threads}: give 1 or more")
-    ceiling = default_ceiling() if memory is None else parse_size(str(memory))
+    # A program that holds gigabytes of its own must not need to say so: what it has counts on top.
+    ceiling = default_ceiling() + (anonymous_bytes() or 0) if memory is None else parse_size(str(memory))
     return fitted(pipeline, make_plan(pipeline, ceiling, threads or processors()))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mlpipe.engine import budget
+
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_reach_the_processes_under_test() -> Iterator[None]:
@@ -17,3 +19,9 @@ def signals_reach_the_processes_under_test() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
+def plans_do_not_see_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan as in a process that has just started: hundreds of compiled kernels make that of the tests a large one."""
+    monkeypatch.setattr(budget, "anonymous_bytes", lambda: 100 << 20)
