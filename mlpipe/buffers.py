@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -115,6 +116,22 @@ class Channel(Generic[Item]):
             self._changed.notify_all()
 
 
+def _unseen(array: Array) -> bool:
+    """Whether no other view of an array's memory is left: new ones can then only be made from this one.
+
+    Memory that goes round saves the system clearing pages anew.
+    """
+    memory = array.base
+    return memory is not None and sys.getrefcount(memory) == _OWN_REFERENCES
+
+
+_OWN_REFERENCES = 3  # the array's, the name `memory`, and the argument
+
+
+SPARE = 2
+"""Further arrays of a pool whose arrays somebody may look at."""
+
+
 class Pool:
     """A fixed number of arrays that go round; `take` waits until one is given back.
 
@@ -125,25 +142,27 @@ class Pool:
     make : callable
         Makes one; called on first use, so that a short run touches less memory.
     reuse : bool
-        Whether an array that was given back goes round again; else a new one is made, for someone kept the old.
+        Whether an array that was given back always goes round again; else only if nobody kept a view of it, and a new
+        one is made if somebody did.
     """
 
     def __init__(self, count: int, make: Callable[[], Array], *, reuse: bool = True) -> None:
         # What was given back last is still in the cache; and buffers that are not needed are never made.
-        self._free: Channel[Array | None] = Channel(latest_first=True)
+        # Those that somebody may look at: the longest unused first, and some to spare, for the last are still seen.
+        self._free: Channel[Array | None] = Channel(latest_first=reuse)
         self._make, self._reuse = make, reuse
-        for _ in range(count):
+        for _ in range(count if reuse else count + SPARE):
             self._free.put(None)
 
     def take(self, lane: Lane) -> Array:
         """An array for use until `give`."""
         array = self._free.take(lane, "wait_out")
-        return self._make() if array is None else array
+        return self._make() if array is None or not (self._reuse or _unseen(array)) else array
 
     def give(self, array: Array) -> None:
         """Give an array back; harmless when the run is over."""
         try:
-            self._free.put(array if self._reuse else None)
+            self._free.put(array)
         except Closed:
             return
 

@@ -22,7 +22,7 @@ from mlpipe.workers import offered
 SAMPLE = 4
 """Rows of a block that are looked at, to tell whether the file is in memory."""
 
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 20
 """What a thread copies at once: copying rows in random order mostly waits for memory, which two threads can do."""
 
 _FAILED = ctypes.c_void_p(-1).value
@@ -92,7 +92,7 @@ class MappedRows:
     attach : callable
         Called with the index of a file that is needed for the first time: its map, and where its rows begin in it.
     check : callable
-        Called with the index of every file that a block of rows needs; raises InputError if it shrank.
+        Called with the indices of all files that a block of rows needs; raises InputError if one shrank.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class MappedRows:
         bounds: Sequence[int] | Array,
         row_bytes: int,
         attach: Callable[[int], tuple[FileMap, int]],
-        check: Callable[[int], None],
+        check: Callable[[Array], None],
     ) -> None:
         self._bounds = np.array(bounds, np.int64)
         self._row_bytes, self._attach, self._check = row_bytes, attach, check
@@ -117,12 +117,12 @@ class MappedRows:
         places = np.zeros(len(rows), np.int64)
         if len(self._maps) > 1:
             locate(self._bounds, rows, places)
-        for place in np.flatnonzero(np.bincount(places, minlength=1)).tolist():
-            self._check(place)
-            if self._maps[place] is None:
-                mapped, offset = self._attach(place)
-                self._firsts[place] = mapped.address + offset
-                self._maps[place] = mapped
+        needed = np.flatnonzero(np.bincount(places, minlength=1))
+        self._check(needed)
+        for place in needed[self._firsts[needed] == 0].tolist():
+            mapped, offset = self._attach(place)
+            self._firsts[place] = mapped.address + offset
+            self._maps[place] = mapped
         target = out.reshape(len(rows), -1).view(np.uint8)
         addresses = self._firsts[places] + (rows - self._bounds[places]) * self._row_bytes
         _bring_in(addresses, self._row_bytes)

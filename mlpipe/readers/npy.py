@@ -237,7 +237,7 @@ class NpySource(Closing):
     @functools.cached_property
     def _mapped(self) -> MappedRows:
         bounds = [0, len(self)]
-        return MappedRows(bounds, self.spec.row_bytes, lambda _file: self.map(), lambda _file: self.check_size())
+        return MappedRows(bounds, self.spec.row_bytes, lambda _file: self.map(), lambda _files: self.check_size())
 
     def _gather_converted(self, rows: Array, out: Array) -> None:
         """Fill `out`, of another dtype, or from a file that stores columns."""

@@ -90,8 +90,8 @@ class ShardsSource(Closing):
         self.spec = Spec(int(self.bounds[-1]), first.row_shape, first.dtype)
         self.name = f"{self.shards[0].name} … {self.shards[-1].name}" if len(paths) > 1 else self.shards[0].name
         self._open = _OpenFiles(self.shards)
-        self._looked = [float("-inf")] * len(self.shards)
-        self._mapped = MappedRows(self.bounds, self.spec.row_bytes, self._map, self._check_size)
+        self._looked = np.full(len(self.shards), -np.inf)
+        self._mapped = MappedRows(self.bounds, self.spec.row_bytes, self._map, self._check_sizes)
 
     def read_rows(self, start: int, out: Array) -> None:
         """Fill `out` with rows from `start` on, converted to its dtype.
@@ -150,19 +150,19 @@ class ShardsSource(Closing):
         with self._open.use(place) as source:
             return source.map()
 
-    def _check_size(self, place: int) -> None:
+    def _check_sizes(self, places: Array) -> None:
         """Raise InputError when a file vanished or changed its size, as seen a moment ago at most."""
         now = time.monotonic()
-        if now - self._looked[place] < LOOK_SECONDS:
-            return
-        self._looked[place] = now
-        shard = self.shards[place]
-        try:
-            size = os.stat(shard.path).st_size  # noqa: PTH116 - a path of text is half of the time
-        except OSError:
-            size = -1
-        if size != shard.fingerprint.st_size:
-            check_unchanged(shard.path, shard.fingerprint, shard.name)
+        due = places[self._looked[places] < now - LOOK_SECONDS]
+        self._looked[due] = now
+        for place in due.tolist():
+            shard = self.shards[place]
+            try:
+                size = os.stat(shard.path).st_size  # noqa: PTH116 - a path of text is half of the time
+            except OSError:
+                size = -1
+            if size != shard.fingerprint.st_size:
+                check_unchanged(shard.path, shard.fingerprint, shard.name)
 
     def check_unchanged(self) -> None:
         """Raise InputError when a file was written to, truncated, replaced or removed since."""

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from mlpipe.buffers import ALIGNMENT, Channel, Closed, Pool, aligned_empty
+from mlpipe.buffers import ALIGNMENT, SPARE, Channel, Closed, Pool, aligned_empty
 from mlpipe.measure.meter import NULL_METER, Lane
 
 LANE = NULL_METER.lane("nobody")
@@ -249,3 +249,30 @@ def test_buffers_go_round_between_threads_unharmed():
         pool.give(array)
     thread.join()
     assert full.take(LANE, "wait_in") is None
+
+
+def test_memory_that_somebody_still_sees_does_not_go_round():
+    pool, lane = Pool(1, lambda: aligned_empty((4,), "i8"), reuse=False), Lane("read")
+    array = pool.take(lane)
+    seen, memory = array[1:], array.base
+    pool.give(array)
+    del array
+    found = []
+    for _ in range(8):
+        other = pool.take(lane)
+        found.append(other.base is memory)
+        pool.give(other)
+        del other
+    assert not any(found)
+    assert len(seen) == 3
+
+
+def test_memory_that_nobody_sees_any_more_goes_round():
+    pool, lane = Pool(1, lambda: aligned_empty((4,), "i8"), reuse=False), Lane("read")
+    addresses = set()
+    for _ in range(12):
+        array = pool.take(lane)
+        addresses.add(array.ctypes.data)
+        pool.give(array)
+        del array
+    assert len(addresses) <= 1 + SPARE

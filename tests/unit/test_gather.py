@@ -101,7 +101,7 @@ def test_rows_of_several_files(tmp_path: Path) -> None:
         np.save(tmp_path / f"{n}.npy", part)
         sources.append(NpySource(tmp_path / f"{n}.npy"))
     seen: list[int] = []
-    rows = MappedRows(bounds, 24, lambda place: sources[place].map(), seen.append)
+    rows = MappedRows(bounds, 24, lambda place: sources[place].map(), lambda places: seen.extend(places.tolist()))
     out = np.empty((20, 3))
     wanted = np.random.default_rng(0).integers(0, 12, 20)
     wanted[0] = 4
