@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from mlpipe.declare import option
 from mlpipe.errors import MemoryCeilingError, UsageError
-from mlpipe.link import Array, Block, Blocks, Flow, Held, Room, Run, Source, Spec
-from mlpipe.opening import Opening
+from mlpipe.link import Array, Block, Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.stages.distinct import MOST_KEPT, WORD, Distinct, Limits, kept_bytes, words_of
 from mlpipe.stages.records import LEAST_WRITE, PIECE_ROWS, Records, as_bytes, pieces_of
-from mlpipe.stages.streaming import BUFFERS, Buffers, buffer_bytes
+from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
 
 LEAST_BYTES = 4 << 20
 """With less, there would be many passes."""
@@ -30,7 +28,7 @@ POSITIONS = 1 << 62
 
 
 @dataclass(frozen=True)
-class Dedup:
+class Dedup(Streaming):
     """Each row once: the first of those that are equal.
 
     Rows are equal when all their values are; -0 equals 0, and NaN equals NaN. Values are compared, never hashes
@@ -43,28 +41,9 @@ class Dedup:
     temp_dir: str | None = option(None, help="Where temporary files go; the current directory.", metavar="DIR")
 
     @property
-    def name(self) -> str:
-        """Its verb."""
-        return "dedup"
-
-    @property
     def flow(self) -> Flow:
         """Holds the rows that were seen, as long as there is room."""
         return "buffering"
-
-    @property
-    def chooses(self) -> bool:
-        """Takes blocks as they come."""
-        return False
-
-    @property
-    def side_sources(self) -> Mapping[str, Source]:
-        """None."""
-        return {}
-
-    def open(self, opening: Opening) -> Dedup:
-        """Nothing to open."""
-        return self
 
     def plan(self, spec: Spec) -> Spec:
         """Some of the rows, of which there must be an end."""

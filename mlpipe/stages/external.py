@@ -7,18 +7,17 @@ is a bijection, it is known beforehand how many rows each bucket gets, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.errors import MemoryCeilingError, UsageError
 from mlpipe.kernels.scatter import scatter
-from mlpipe.link import Block, Blocks, Flow, Held, Room, Run, Source, Spec
-from mlpipe.opening import Opening
+from mlpipe.link import Block, Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.stages.permutation import Permutation
 from mlpipe.stages.records import LEAST_WRITE, Division, Part, Piece, Reader, Records, Spool, as_bytes, pieces_of
-from mlpipe.stages.streaming import Buffers, Parts, buffer_bytes
+from mlpipe.stages.streaming import Buffers, Parts, Streaming, buffer_bytes
 from mlpipe.writers.temporary import TemporaryFile, check_directory
 
 LEAST_BYTES = 4 << 20
@@ -32,7 +31,7 @@ IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class ExternalShuffle:
+class ExternalShuffle(Streaming):
     """All rows in the order of a `Permutation`, whatever memory there is; the bytes do not depend on it.
 
     Parameters
@@ -58,16 +57,6 @@ class ExternalShuffle:
         return "fitting"
 
     @property
-    def chooses(self) -> bool:
-        """Takes blocks as they come."""
-        return False
-
-    @property
-    def side_sources(self) -> Mapping[str, Source]:
-        """None."""
-        return {}
-
-    @property
     def shuffled(self) -> tuple[int, int]:
         """Seed and epoch, for a repeat that follows and shuffles anew."""
         return self.seed, self.epoch
@@ -76,10 +65,6 @@ class ExternalShuffle:
     def directory(self) -> str:
         """Where temporary files are."""
         return self.temp_dir or "."
-
-    def open(self, opening: Opening) -> ExternalShuffle:
-        """Nothing to open."""
-        return self
 
     def plan(self, spec: Spec) -> Spec:
         """The same rows, of which there must be an end."""

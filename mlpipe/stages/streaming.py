@@ -14,7 +14,11 @@ from mlpipe.opening import Opening
 
 @dataclass(frozen=True)
 class Streaming:
-    """A stage that hands on each block as it comes, changed or not; what differs is `plan` and `each`."""
+    """A stage that hands on each block as it comes, changed or not; what differs is `plan` and `each`.
+
+    Stages that hold more are derived from it too, for what they have in common: they say their own `flow`, `hold` and
+    `apply`.
+    """
 
     @property
     def name(self) -> str:
