@@ -155,6 +155,12 @@ class GatheringSource(Source, Protocol):
         """Fill `out` with the rows of these indices, int64, and `labels`, if the source has any, with theirs."""
 
 
+def scattered(source: Source) -> bool:
+    """Whether rows that are read one after the other lie anywhere, so that several threads may as well read them."""
+    found: bool = getattr(source, "scattered", False)
+    return found
+
+
 def read_into(source: Source, start: int, out: Array, labels: Array | None = None) -> None:
     """Fill `out` with rows from `start` on, and `labels`, if given, with theirs."""
     if labels is None:

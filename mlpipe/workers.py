@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -89,32 +88,3 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_offer = threading.local()
-
-
-@contextmanager
-def offering(workers: Workers) -> Iterator[None]:
-    """Let what this thread calls use some workers, until the context ends; they may be at work for others, too.
-
-    Examples
-    --------
-    >>> with Workers(2) as workers, offering(workers):
-    ...     offered() is workers
-    True
-    >>> offered() is None
-    True
-    """
-    before = offered()
-    _offer.workers = workers
-    try:
-        yield
-    finally:
-        _offer.workers = before
-
-
-def offered() -> Workers | None:
-    """The workers that this thread may use, if any."""
-    found: Workers | None = getattr(_offer, "workers", None)
-    return found

@@ -9,18 +9,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 import numpy as np
 
 from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
 from mlpipe.engine.budget import Plan
-from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, LabelledSource, Source
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source, read_into
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.pipeline import Pipeline
-from mlpipe.workers import Workers, offering
+from mlpipe.workers import Workers
 
 GRACE = 2.0
 """Seconds a thread gets to end once the run is over: it may be writing to a pipe that nobody reads any more."""
@@ -89,7 +88,8 @@ def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalR
     pipeline = plan.pipeline
     with Workers(plan.threads) as workers, contextlib.ExitStack() as clocks:
         names = [stage.name for stage in pipeline.stages] or ["hand on"]
-        local = LocalRun(workers, meter, _sources(pipeline), names, reuse=reuse)
+        readers = {name: plan.readers if name == pipeline.reading else 1 for name in _sources(pipeline)}
+        local = LocalRun(workers, meter, readers, names, reuse=reuse)
         for lane in local.lanes:
             lane.start("self" if lane is local.lane else "wait_out")
             clocks.callback(lane.stop)
@@ -162,10 +162,10 @@ class LocalRun:
     """One run: its workers, its threads, and every channel and pool that somebody may wait at."""
 
     def __init__(
-        self, workers: Workers, meter: Meter, readers: Iterable[str], stages: Sequence[str], *, reuse: bool = True
+        self, workers: Workers, meter: Meter, readers: Mapping[str, int], stages: Sequence[str], *, reuse: bool = True
     ) -> None:
         self.workers, self.meter, self._reuse = workers, meter, reuse
-        self._read_lanes = {name: meter.lane(name) for name in readers}
+        self._read_lanes = {name: [meter.lane(name) for _ in range(count)] for name, count in readers.items()}
         self.lanes = [meter.lane(name) for name in stages]
         self.lane = self.lanes[-1]
         self.over = threading.Event()
@@ -256,7 +256,7 @@ class _StageRun:
 
 
 class _Reader:
-    """A thread that reads row ranges into buffers that go round."""
+    """Threads that read row ranges into buffers that go round; blocks come out in order."""
 
     def __init__(
         self,
@@ -264,23 +264,33 @@ class _Reader:
         source: Source,
         ranges: Iterator[tuple[int, int]],
         dtype: np.dtype[np.generic],
-        lane: Lane,
+        lanes: Sequence[Lane],
         in_flight: int,
     ) -> None:
-        self._run, self._source, self._ranges, self._dtype, self._lane = run, source, ranges, dtype, lane
+        self._run, self._source, self._ranges, self._dtype = run, source, ranges, dtype
         self._in_flight = in_flight
         self._channel = run.channel()
-        run.thread(self._read, lane.name)
+        self._pools: list[Pool] = []
+        self._turn, self._done = threading.Lock(), threading.Lock()
+        self._begun = self._sent = 0
+        self._early: dict[int, Block] = {}
+        self._at_work = len(lanes)
+        for lane in lanes:
+            run.thread(partial(self._read, lane), lane.name)
 
     def blocks(self, lane: Lane) -> Blocks:
         while (block := self._channel.take(lane, "wait_in")) is not None:
             yield block
 
-    def _read(self) -> None:
-        with self._lane as lane, offering(self._run.workers):
+    def _read(self, lane: Lane) -> None:
+        with lane:
             try:
-                self._all(lane)
-                self._channel.finish()
+                while (block := self._next(lane)) is not None:
+                    self._fill(lane, *block)
+                with self._done:
+                    self._at_work -= 1
+                    if not self._at_work:
+                        self._channel.finish()
                 with lane.state("wait_out"):  # the lane lasts as long as the run, so that its states add up to it
                     self._run.over.wait()
             except Closed:
@@ -288,32 +298,42 @@ class _Reader:
             except BaseException as error:  # noqa: BLE001 - raised again where the blocks are used
                 self._channel.finish(error)
 
-    def _all(self, lane: Lane) -> None:
-        pools: list[Pool] = []
-        spec = self._source.spec
-        for start, stop in self._ranges:
-            if not pools:
-                make = partial(aligned_empty, (stop - start, *spec.row_shape), self._dtype)
-                pools.append(self._run.pool(self._in_flight, make))
-                if spec.labels is not None:
-                    make = partial(aligned_empty, (stop - start, *spec.labels.row_shape), spec.labels.dtype)
-                    pools.append(self._run.pool(self._in_flight, make))
-            self._one(lane, pools, start, stop)
-
-    def _one(self, lane: Lane, pools: list[Pool], start: int, stop: int) -> None:
-        buffers = [pool.take(lane) for pool in pools]
-        data, *labels = (buffer[: stop - start] for buffer in buffers)
+    def _next(self, lane: Lane) -> tuple[int, Block] | None:
+        """The next range and its number, with buffers: whoever comes first gets both, so that none is waited for."""
+        with lane.state("wait_out"):
+            self._turn.acquire()
+        try:
+            start, stop = next(self._ranges, (0, 0))
+            if start == stop:
+                return None
+            self._pools = self._pools or self._make_pools(stop - start)
+            buffers = [pool.take(lane) for pool in self._pools]
+            number = self._begun
+            self._begun += 1
+        finally:
+            self._turn.release()
 
         def release() -> None:
-            for pool, buffer in zip(pools, buffers, strict=True):
+            for pool, buffer in zip(self._pools, buffers, strict=True):
                 pool.give(buffer)
 
-        if labels:
-            cast("LabelledSource", self._source).read_labelled(start, data, labels[0])
-        else:
-            self._source.read_rows(start, data)
-        lane.count(rows=len(data), nbytes=len(data) * self._source.spec.row_bytes)
-        self._channel.put(Block(start, data, release=release, labels=labels[0] if labels else None))
+        data, *labels = (buffer[: stop - start] for buffer in buffers)
+        return number, Block(start, data, release=release, labels=labels[0] if labels else None)
+
+    def _make_pools(self, rows: int) -> list[Pool]:
+        spec = self._source.spec
+        kinds = [(spec.row_shape, self._dtype), *([(spec.labels.row_shape, spec.labels.dtype)] if spec.labels else [])]
+        return [self._run.pool(self._in_flight, partial(aligned_empty, (rows, *shape), kind)) for shape, kind in kinds]
+
+    def _fill(self, lane: Lane, number: int, block: Block) -> None:
+        """Read a block, and hand on all that are in order by then."""
+        read_into(self._source, block.start, block.data, block.labels)
+        lane.count(rows=len(block.data), nbytes=len(block.data) * self._source.spec.row_bytes)
+        with self._done:
+            self._early[number] = block
+            while self._sent in self._early:
+                self._channel.put(self._early.pop(self._sent))
+                self._sent += 1
 
 
 class _Writer:

@@ -51,22 +51,35 @@ def _copy(_context, address, out, i, count):
 
 
 @kernel
-def locate(bounds, rows, places):
-    """The file of each row.
+def locate(bounds, firsts, row_bytes, rows, addresses, needed):
+    """Where rows lie, and in which files.
 
     Parameters
     ----------
     bounds : ndarray of int64, shape (files + 1,)
         The first row of each file, and the number of all rows.
-    rows : ndarray of int64
-        All of them below ``bounds[-1]``.
-    places : ndarray of int64
-        The file of each.
+    firsts : ndarray of int64, shape (files,)
+        Where the first row of each file lies.
+    row_bytes : int
+        Bytes of a row.
+    rows : ndarray of int64, shape (count,)
+        Which rows.
+    addresses : ndarray of int64, shape (count,)
+        Where each lies.
+    needed : ndarray of bool, shape (files,)
+        Set for the files of these rows.
+
+    Returns
+    -------
+    bool
+        Whether there are such rows; if not, nothing else counts.
     """
     files = bounds.shape[0] - 1
     density = files / max(1, bounds[files])
     for i in range(rows.shape[0]):
         row = rows[i]
+        if not 0 <= row < bounds[files]:
+            return False
         # Where it is among files of one size, a step or none away from where it is, as a rule; else bisected.
         place = min(files - 1, int(row * density))
         place += (bounds[place + 1] <= row) - (bounds[place] > row)
@@ -78,7 +91,9 @@ def locate(bounds, rows, places):
                     place = middle
                 else:
                     high = middle
-        places[i] = place
+        needed[place] = True
+        addresses[i] = firsts[place] + (row - bounds[place]) * row_bytes
+    return True
 
 
 @kernel

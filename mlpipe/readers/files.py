@@ -44,6 +44,8 @@ def shown_name(path: str | os.PathLike[str]) -> str:
     two\nlines.npy
     """
     text = os.fsdecode(path)
+    if text.isprintable() and text:
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) or "''"
 
 
@@ -74,7 +76,7 @@ def open_regular(path: str | os.PathLike[str]) -> tuple[int, Fingerprint]:
     name = shown_name(path)
     try:
         # Opening a device can act on it, so look first; O_NONBLOCK is for what appears in between.
-        _require_regular(Path(path).stat(), name)
+        _require_regular(os.stat(path), name)  # noqa: PTH116 - a `Path` takes longer than the call
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise InputMissingError(f"{name}: {_reason(path, error)}") from error
@@ -97,7 +99,7 @@ def check_unchanged(path: str | os.PathLike[str], fingerprint: Fingerprint, name
     mlpipe.errors.InputError: gone.npy: removed or renamed while it was read; run again
     """
     try:
-        now = Fingerprint.of(Path(path).stat())
+        now = Fingerprint.of(os.stat(path))  # noqa: PTH116
     except OSError as error:
         raise InputError(f"{name}: removed or renamed while it was read; run again") from error
     if now[:2] != fingerprint[:2]:

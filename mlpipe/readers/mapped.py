@@ -11,19 +11,16 @@ import ctypes
 import functools
 import mmap
 import os
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mlpipe.errors import InputMissingError
 from mlpipe.link import Array
-from mlpipe.workers import offered
 
 SAMPLE = 4
 """Rows of a block that are looked at, to tell whether the file is in memory."""
-
-PIECE_BYTES = 1 << 20
-"""What a thread copies at once: copying rows in random order mostly waits for memory, which two threads can do."""
 
 _FAILED = ctypes.c_void_p(-1).value
 _PAGE = mmap.PAGESIZE
@@ -38,8 +35,15 @@ def _system() -> ctypes.CDLL:
     library.mmap.argtypes = [address, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
     library.munmap.argtypes = [address, size]
     library.madvise.argtypes = [address, size, ctypes.c_int]
-    library.mincore.argtypes = [address, size, address]
     return library
+
+
+@functools.cache
+def _residence() -> Callable[[int, int, object], int]:
+    """``mincore``, keeping the GIL: it takes less time than getting that back."""
+    function = ctypes.PyDLL(None).mincore
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+    return function
 
 
 class FileMap:
@@ -106,35 +110,38 @@ class MappedRows:
         self._row_bytes, self._attach, self._check = row_bytes, attach, check
         self._maps: list[FileMap | None] = [None] * (len(bounds) - 1)
         self._firsts = np.zeros(len(bounds) - 1, np.int64)
+        self._lock = threading.Lock()
 
     def gather(self, rows: Array, out: Array) -> None:
-        """Copy rows to `out`, C-contiguous, of their own bytes."""
+        """Copy rows to `out`, C-contiguous, of their own bytes; any number of threads at once."""
         if not out.size:
             return
         from mlpipe.kernels.gather import gather, locate  # who only looks at headers does without Numba
 
-        check_rows(rows, int(self._bounds[-1]))
-        places = np.zeros(len(rows), np.int64)
-        if len(self._maps) > 1:
-            locate(self._bounds, rows, places)
-        needed = np.flatnonzero(np.bincount(places, minlength=1))
-        self._check(needed)
-        for place in needed[self._firsts[needed] == 0].tolist():
-            mapped, offset = self._attach(place)
-            self._firsts[place] = mapped.address + offset
-            self._maps[place] = mapped
-        target = out.reshape(len(rows), -1).view(np.uint8)
-        addresses = self._firsts[places] + (rows - self._bounds[places]) * self._row_bytes
+        if rows.dtype != np.int64 or rows.ndim != 1:
+            check_rows(rows, int(self._bounds[-1]))
+        addresses, needed = np.empty(len(rows), np.int64), np.zeros(len(self._maps), np.bool_)
+        firsts = self._firsts
+        if not locate(self._bounds, firsts, self._row_bytes, rows, addresses, needed):
+            check_rows(rows, int(self._bounds[-1]))
+        places = np.flatnonzero(needed)
+        self._check(places)
+        if not firsts[places].all():
+            firsts = self._map(places)
+            locate(self._bounds, firsts, self._row_bytes, rows, addresses, needed)
         _bring_in(addresses, self._row_bytes)
-        workers = offered()
-        if workers is None or workers.threads == 1:
-            gather(addresses, target)
-        else:
-            count = max(1, PIECE_BYTES // self._row_bytes)
-            pieces = range(0, len(rows), count)
-            workers.run(
-                lambda first, _: gather(addresses[first : first + count], target[first : first + count]), pieces
-            )
+        gather(addresses, out.reshape(len(rows), -1).view(np.uint8))
+
+    def _map(self, places: Array) -> Array:
+        """Map files, once, whoever else may need them at the same time; where the rows of all begin by then."""
+        with self._lock:
+            firsts = self._firsts.copy()  # others may be at work with the old ones
+            for place in places[firsts[places] == 0].tolist():
+                mapped, offset = self._attach(place)
+                self._maps[place] = mapped
+                firsts[place] = mapped.address + offset
+            self._firsts = firsts
+            return firsts
 
 
 def check_rows(rows: Array, count: int) -> None:
@@ -151,11 +158,11 @@ def _bring_in(addresses: Array, nbytes: int) -> None:
 
     Rows of 516 bytes from a virtual disk: 200 000 a second at once, 17 000 one by one.
     """
-    system = _system()
+    system, mincore = _system(), _residence()
     found = (ctypes.c_ubyte * (2 + nbytes // _PAGE))()
     for address in addresses[:: max(1, len(addresses) // SAMPLE)].tolist():
         first, length = _pages(address, nbytes)
-        if system.mincore(first, length, found) == 0 and not all(page & 1 for page in found[: -(-length // _PAGE)]):
+        if mincore(first, length, found) == 0 and not all(page & 1 for page in found[: -(-length // _PAGE)]):
             break
     else:
         return

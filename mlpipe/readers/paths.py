@@ -6,7 +6,6 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from mlpipe.errors import InputError, InputMissingError
 from mlpipe.opening import labels_path
@@ -74,7 +73,7 @@ def _in_directory(path: str) -> list[str]:
         raise InputMissingError(
             f"{shown_name(path)}: cannot be listed: {error.strerror}; check its permissions"
         ) from error
-    return [str(Path(path, name)) for name in sorted(names, key=natural_key)]
+    return [os.path.join(path, name) for name in sorted(names, key=natural_key)]  # noqa: PTH118 - there may be many
 
 
 def listed(source: str) -> list[str]:
@@ -134,6 +133,8 @@ def split_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     (['a.npy', 'b.npy'], ['a-labels.npy', 'b-labels.npy'])
     """
     known = set(paths)
+    if not any(path.endswith("-labels.npy") for path in paths):
+        return list(paths), []
     beside = {path: str(labels_path(path)) for path in paths if path.endswith(".npy")}
     labels = {label for label in beside.values() if label in known}
     if not labels:

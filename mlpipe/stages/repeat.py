@@ -172,9 +172,10 @@ class _Kept:
         """Fill a block with the rows at some positions."""
         from mlpipe.kernels.gather import gather, locate
 
-        bounds, places = np.array(self.bounds), np.empty(len(positions), np.int64)
-        locate(bounds, positions, places)
+        bounds, addresses = np.array(self.bounds), np.empty(len(positions), np.int64)
+        parts = np.zeros(len(self._parts), np.bool_)
         for n, out in enumerate(own_rows(block)):
             if out.size:
                 firsts = np.array([part.arrays()[n].ctypes.data for part in self._parts])
-                gather(firsts[places] + (positions - bounds[places]) * out.shape[1], out)
+                locate(bounds, firsts, out.shape[1], positions, addresses, parts)
+                gather(addresses, out)

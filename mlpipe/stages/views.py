@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpipe.link import Array, Source, Spec, gather_into, read_into
+from mlpipe.link import Array, Source, Spec, gather_into, read_into, scattered
 
 if TYPE_CHECKING:
     from mlpipe.stages.permutation import Permutation
@@ -38,6 +38,7 @@ class View:
 
     def __init__(self, source: Source, spec: Spec) -> None:
         self._source, self.spec, self.name = source, spec, source.name
+        self.scattered = scattered(source)
 
     def rows_at(self, positions: Array) -> Array:
         """Where in the source the rows at some positions are, both int64."""
@@ -110,7 +111,7 @@ class ShuffledSource(View):
 
     def __init__(self, source: Source, order: Permutation) -> None:
         super().__init__(source, source.spec)
-        self._order = order
+        self._order, self.scattered = order, True
 
     def rows_at(self, positions: Array) -> Array:
         """As the permutation has it."""

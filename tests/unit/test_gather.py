@@ -22,17 +22,22 @@ from mlpipe.readers.npy import NpySource
 def test_every_row_is_found_in_its_file(sizes: list[int], data: st.DataObject) -> None:
     bounds = np.cumsum([0, *sizes])
     rows = np.array(data.draw(st.lists(st.integers(0, int(bounds[-1]) - 1))), np.int64)
-    places = np.empty(len(rows), np.int64)
-    locate(bounds, rows, places)
-    np.testing.assert_array_equal(places, np.searchsorted(bounds, rows, side="right") - 1)
+    firsts = np.arange(len(sizes)) * 1000
+    addresses, needed = np.empty(len(rows), np.int64), np.zeros(len(sizes), np.bool_)
+    assert locate(bounds, firsts, 3, rows, addresses, needed)
+    places = np.searchsorted(bounds, rows, side="right") - 1
+    np.testing.assert_array_equal(addresses, firsts[places] + 3 * (rows - bounds[places]))
+    assert set(np.flatnonzero(needed)) == set(places)
+    for row in (-1, int(bounds[-1])):
+        assert not locate(bounds, firsts, 3, np.append(rows, row), np.append(addresses, 0), needed)
 
 
 def test_files_of_very_different_sizes() -> None:
     bounds = np.cumsum([0, 1, 0, 10**9, 0, 0, 3, 5, 0])
     rows = np.array([0, 1, 2, 10**9, 10**9 + 1, 10**9 + 3, 10**9 + 4, 10**9 + 8])
-    places = np.empty(len(rows), np.int64)
-    locate(bounds, rows, places)
-    assert places.tolist() == [0, 2, 2, 2, 5, 5, 6, 6]
+    addresses, needed = np.empty(len(rows), np.int64), np.zeros(8, np.bool_)
+    assert locate(bounds, 10**10 * np.arange(8), 0, rows, addresses, needed)
+    assert (addresses // 10**10).tolist() == [0, 2, 2, 2, 5, 5, 6, 6]
 
 
 @pytest.mark.parametrize("nbytes", [1, 3, 64, 65, 516, 5000])

@@ -26,6 +26,7 @@ LAYERS = (
     ("link", "opening"),
     ("npy_format",),
     ("readers", "writers"),
+    ("counting", "statistics"),
     ("stages",),
     ("pipeline", "registry"),
     ("config", "engine"),

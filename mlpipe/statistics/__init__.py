@@ -1,0 +1,1 @@
+"""What describes columns of numbers: moments, extremes, order statistics, how columns vary together."""
