@@ -39,6 +39,13 @@ MODULES = [
 ]
 IMPORT_NAMES = {"memory-profiler": "memory_profiler", "tomli-w": "tomli_w"}
 
+# Packages that only an extra brings: what each is for, and the one file that imports it.
+EXTRAS = {
+    "datasketches": ("sketches", "counting/sketches.py"),
+    "matplotlib": ("plot", "report/plot.py"),
+    "pyarrow": ("parquet", "writers/parquet.py"),
+}
+
 
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, anywhere in it."""
@@ -51,6 +58,22 @@ def imports(path: Path) -> Iterator[str]:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module or ""
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Top names of what is imported outside functions and of `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    found = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+        checking = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        if not checking and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def layer_of(path: Path) -> str:
@@ -79,13 +102,30 @@ def test_packages_from_outside_stay_where_they_belong(path: Path) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     packages = {name.split(">")[0] for name in declared}
     known = {IMPORT_NAMES.get(name, name) for name in packages} | {"llvmlite"}  # Numba brings llvmlite
-    assert outside - known == set()
+    assert outside - known - EXTRAS.keys() == set()
     if layer_of(path) not in ("cli", "report"):
         assert outside & {"typer", "rich"} == set()
     if layer_of(path) != "kernels" and named(path) != "cli/doctor.py":
         assert outside & {"numba", "llvmlite"} == set()
     if named(path) != "measure/memory.py":
         assert "memory_profiler" not in outside
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_what_an_extra_brings_is_imported_by_its_owner_alone_and_when_it_is_needed(path: Path) -> None:
+    used = imports_when_loaded(path) & EXTRAS.keys()
+    assert used == set(), "import it in the function that needs it: the extra may not be installed"
+    outside = {name.split(".")[0] for name in imports(path)} & EXTRAS.keys()
+    assert {name for name in outside if EXTRAS[name][1] != named(path)} == set()
+
+
+def test_every_extra_is_declared_and_tested() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package, (extra, _) in EXTRAS.items():
+        assert [name.split(">")[0] for name in declared[extra]] == [package]
+    everything = ",".join(sorted(extra for extra, _ in EXTRAS.values()))
+    assert declared["all"] == [f"mlpipe[{everything}]"]
+    assert "mlpipe[all]" in declared["test"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
