@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import MemoryCeilingError
 from mlpipe.kernels import moments as kernels
 from mlpipe.link import Array
 from mlpipe.stages.fitting import Learned, Learning
+from mlpipe.statistics import quantiles
 from mlpipe.workers import Workers
 
 LANES = 64
@@ -22,11 +22,6 @@ GROUP_VALUES = 1 << 16
 """A group has so many rows at least, and about so many values: what a worker adds up at a time."""
 
 TASK_VALUES = 1 << 16
-COLUMNS = 16
-"""Columns a worker counts: a cache line of them."""
-
-COUNT_BYTES = 128 << 20
-"""More counters than this leave the caches for good, and save few passes."""
 
 
 class Moments:
@@ -142,24 +137,15 @@ class Extremes:
         return {"count": count, "minimum": low, "maximum": high}
 
 
-class Quantiles:
-    """Exact quantiles of each column, NaN passed over, interpolated as `numpy.percentile` does.
-
-    The bits of a number, in an order that is that of the numbers, are taken as digits. Each pass counts one digit of
-    the values that share those before it with an order statistic that is looked for, and so finds that digit of it.
+class Quantiles(quantiles.Quantiles):
+    """Exact quantiles of each column by name; see `mlpipe.statistics.quantiles`.
 
     Parameters
     ----------
-    columns : int
-        How many.
-    dtype : numpy.dtype
-        Of the values.
-    at : sequence of float
-        Which quantiles, 0 to 1.
+    columns, dtype, at, passes
+        As there.
     names : sequence of str
         Of the results.
-    passes : int
-        In how many passes.
 
     Examples
     --------
@@ -171,24 +157,21 @@ class Quantiles:
     """
 
     def __init__(
-        self, columns: int, dtype: np.dtype[Any], at: Sequence[float], names: Sequence[str], passes: int
+        self,
+        columns: int,
+        dtype: np.dtype[Any],
+        at: Sequence[float],
+        names: Sequence[str],
+        passes: int,
+        copies: int = 1,
     ) -> None:
-        self._dtype, self._at, self._names = dtype, at, names
-        self._bits = 8 * dtype.itemsize
-        self._sign = np.uint64(0 if dtype.kind in "bu" else 1 << (self._bits - 1))
-        unsigned = np.dtype(f"u{dtype.itemsize}")
-        self._infinity = np.uint64(np.array([np.inf], dtype).view(unsigned)[0] if dtype.kind == "f" else 0)
-        self._widths = _digits(self._bits, passes)
-        self._left = self._bits
-        targets = 2 * len(at)
-        self._prefixes, self._slots = np.zeros((columns, targets), np.uint64), np.ones(columns, np.int64)
-        self._targets, self._ranks = np.zeros((columns, targets), np.uint64), np.zeros((columns, targets), np.int64)
-        self._slot_of = np.zeros((columns, targets), np.int64)
-        self._counts = np.zeros((columns, targets, 1 << self._widths[0]), np.int64)
-        self._present = np.zeros(columns, np.int64)
+        super().__init__(columns, dtype, at, passes, copies)
+        self._names = names
 
     @staticmethod
-    def learning(columns: int, dtype: np.dtype[Any], at: Sequence[float], names: Sequence[str], room: int) -> Learning:
+    def learning(
+        columns: int, dtype: np.dtype[Any], at: Sequence[float], names: Sequence[str], room: int, threads: int = 1
+    ) -> Learning:
         """The fewest passes whose counters fit the room.
 
         Raises
@@ -196,79 +179,17 @@ class Quantiles:
         MemoryCeilingError
             When not even digits of two bits do.
         """
-        bits, nbytes = 8 * dtype.itemsize, 0
-        for passes in range(-(-bits // 16), bits // 2 + 1):
-            nbytes = 2 * len(at) * columns * (8 * (1 << _digits(bits, passes)[0]) + 32) + 32 * columns
-            if nbytes <= min(room, COUNT_BYTES) or (passes >= bits // 8 and nbytes <= room):
-                return Learning(partial(Quantiles, dtype=dtype, at=at, names=names, passes=passes), nbytes, passes)
-        raise MemoryCeilingError("counters of two bits do not fit", needs=nbytes)
-
-    def add(self, rows: Array, workers: Workers) -> None:
-        """Count one digit of the rows."""
-        bits, width = rows.view(f"u{self._dtype.itemsize}"), self._widths[0]
-        present = self._present if self._left == self._bits else np.empty_like(self._present)
-
-        def add(first: int, _worker: int) -> None:
-            kernels.count_digits(
-                bits, first, min(first + COLUMNS, rows.shape[1]), self._sign, self._infinity, np.uint64(width),
-                np.uint64(self._left - width), self._prefixes, self._slots, self._counts, present,
-            )  # fmt: skip
-
-        workers.run(add, range(0, rows.shape[1], COLUMNS))
+        how = quantiles.plan_passes(columns, dtype, len(at), room, threads)
+        make = partial(Quantiles, dtype=dtype, at=at, names=names, passes=how.passes, copies=how.copies)
+        return Learning(make, how.nbytes, how.passes)
 
     def finish(self) -> Learned | None:
-        """Find one digit of each order statistic; after the last, interpolate."""
-        count = self._present
-        places = [fraction * np.maximum(count - 1, 0) for fraction in self._at]
-        if self._left == self._bits:
-            for t, place in enumerate(places):
-                self._ranks[:, 2 * t] = np.floor(place)
-                self._ranks[:, 2 * t + 1] = np.minimum(np.floor(place) + 1, np.maximum(count - 1, 0))
-            self._slots[count == 0] = 0
-        width = self._widths.pop(0)
-        kernels.narrow(
-            self._counts, np.uint64(width), self._ranks, self._targets, self._prefixes, self._slots, self._slot_of
-        )
-        self._counts[:] = 0
-        self._left -= width
-        if self._widths:
+        """End a pass; after the last, what was learned."""
+        if self.end_pass():
             return None
-        values = self._numbers()
-        learned = {"count": count}
-        for t, (name, place) in enumerate(zip(self._names, places, strict=True)):
-            found = _between(values[:, 2 * t], values[:, 2 * t + 1], place - np.floor(place))
-            found[count == 0] = np.nan
-            learned[name] = found
-        return learned
-
-    def _numbers(self) -> Array:
-        """The order statistics as float64."""
-        bits = self._targets ^ self._sign
-        if self._infinity:
-            bits = np.where(self._targets & self._sign, bits, ~self._targets)
-        values: Array = bits.astype(f"u{self._dtype.itemsize}").view(self._dtype).astype(np.float64)
-        return values + 0.0
+        return {"count": self.count, **dict(zip(self._names, self.values(), strict=True))}
 
 
 def _supported(rows: Array) -> Array:
     """Rows in a dtype that kernels know."""
     return rows.astype(np.float32) if rows.dtype == np.float16 else rows
-
-
-def _digits(bits: int, passes: int) -> list[int]:
-    """Widths of digits, the widest first.
-
-    Examples
-    --------
-    >>> _digits(32, 3)
-    [11, 11, 10]
-    """
-    return [bits // passes + (place < bits % passes) for place in range(passes)]
-
-
-def _between(low: Array, high: Array, part: Array) -> Array:
-    """Part of the way from low to high, exact at both ends."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        step = high - low
-        found: Array = np.where(part < 0.5, low + step * part, high - step * (1 - part))
-    return np.where((part == 0) | (low == high), low, found)

@@ -38,7 +38,8 @@ class RobustScale(Fitting):
         from mlpipe.stages.learning import Quantiles  # with its kernels, not needed before
 
         columns = columns_of(spec.row_shape)
-        return Quantiles.learning(columns, spec.dtype, [*QUARTILES.values()], [*QUARTILES], room.nbytes)
+        at, names = [*QUARTILES.values()], [*QUARTILES]
+        return Quantiles.learning(columns, spec.dtype, at, names, room.nbytes, room.threads)
 
     def check_learned(self, learned: Learned) -> Learned:
         """All of it, if finite."""
