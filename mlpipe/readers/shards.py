@@ -9,13 +9,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlpipe.errors import InputError
 from mlpipe.link import Array, Spec
+from mlpipe.opening import Opening
 from mlpipe.readers.closing import Closing
+from mlpipe.readers.common import common_dtype, odd_one
 from mlpipe.readers.files import Fingerprint, check_unchanged, open_regular
 from mlpipe.readers.mapped import FileMap, MappedRows, check_rows
 from mlpipe.readers.npy import NpySource
@@ -47,6 +49,8 @@ class ShardsSource(Closing):
     ----------
     paths : sequence of path
         Files, at least one.
+    common : bool
+        Take files of different dtypes, too, in the smallest dtype that holds the values of all exactly.
 
     Attributes
     ----------
@@ -60,7 +64,8 @@ class ShardsSource(Closing):
     Raises
     ------
     InputMissingError, InputError
-        As for `NpySource`; and if a file differs from the first in the shape of its rows or in dtype.
+        As for `NpySource`; and if a file differs from the first in the shape of its rows or in dtype, or, with
+        `common`, if no dtype holds the values of all.
 
     Examples
     --------
@@ -76,19 +81,22 @@ class ShardsSource(Closing):
 
     seekable = True
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, common: bool = False) -> None:
         self.shards: list[Shard] = []
         self._mappable = True
+        dtypes: list[np.dtype[Any]] = []
         for path in paths:
             with NpySource(path) as source:
                 if not self.shards:
                     first = source.spec
-                _check_alike(source, first, self.shards)
+                _check_alike(source, first, self.shards, common)
+                dtypes.append(source.dtype)
                 self._mappable &= source.dtype == first.dtype and not source.by_columns
                 offset, fingerprint = source.header.offset, source.fingerprint
                 self.shards.append(Shard(source.absolute, source.name, len(source), offset, fingerprint))
         self.bounds = np.cumsum([0, *(shard.rows for shard in self.shards)], dtype=np.int64)
-        self.spec = Spec(int(self.bounds[-1]), first.row_shape, first.dtype)
+        dtype = _common(self.shards, dtypes) if common else first.dtype
+        self.spec = Spec(int(self.bounds[-1]), first.row_shape, dtype)
         self.name = f"{self.shards[0].name} … {self.shards[-1].name}" if len(paths) > 1 else self.shards[0].name
         self._open = _OpenFiles(self.shards)
         self._looked = np.full(len(self.shards), -np.inf)
@@ -180,11 +188,50 @@ class ShardsSource(Closing):
         self._open.close()
 
 
-def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard]) -> None:
+def open_common(paths: Sequence[str], opening: Opening, files: ExitStack) -> NpySource | ShardsSource:
+    """One file, or several as one, in the smallest dtype that holds the values of all exactly.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files, at least one.
+    opening : Opening
+        Told that these are inputs.
+    files : ExitStack
+        Closes them.
+
+    Raises
+    ------
+    InputMissingError, InputError
+        As for `ShardsSource`.
+    """
+    source: NpySource | ShardsSource
+    if len(paths) == 1:
+        source = files.enter_context(NpySource(paths[0]))
+        opening.inputs.append(source.fingerprint)
+    else:
+        source = files.enter_context(ShardsSource(paths, common=True))
+        opening.inputs += [shard.fingerprint for shard in source.shards]
+    return source
+
+
+def _common(shards: Sequence[Shard], dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """The dtype that holds the values of all files; raise InputError if there is none."""
+    found = dtypes[0] if len(set(dtypes)) == 1 else common_dtype(dtypes)  # one byte order is kept: maps are of files
+    if found is None:
+        first, other = odd_one(dtypes)
+        raise InputError(
+            f"{shards[other].name}: {dtypes[other].name}, but {dtypes[first].name} in {shards[first].name}; no dtype "
+            "holds the values of both exactly: convert one of them first"
+        )
+    return found
+
+
+def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard], common: bool) -> None:
     """Raise InputError unless the rows of a file are such as those of the first."""
     if source.spec.row_shape != first.row_shape:
         differs = f"rows of shape {source.spec.row_shape}, but {first.row_shape}"
-    elif source.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
+    elif not common and source.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
         differs = f"{source.dtype.name}, but {first.dtype.name}"
     else:
         return

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlpipe.errors import InputError, InputMissingError, MlpipeError
+from mlpipe.opening import Opening
 from mlpipe.readers import shards
-from mlpipe.readers.shards import ShardsSource
+from mlpipe.readers.shards import ShardsSource, open_common
 from tests.malformed import CASES, Malformed
 
 WHOLE = np.arange(23 * 5, dtype="f4").reshape(23, 5)
@@ -212,3 +214,47 @@ def test_the_working_directory_may_change(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match=r"gone\.npy: no such file"):
         ShardsSource([*store(tmp_path, WHOLE, CUTS), tmp_path / "gone.npy"])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "common"),
+    [
+        (("i1", "i4"), "i4"),
+        (("u1", "f4"), "f4"),
+        (("i4", "f4"), "f8"),
+        (("u4", "i1"), "i8"),
+        (("?", "u1", "f2"), "f2"),
+        ((">i2", "<u2", "f4"), "f4"),
+        ((">i2", ">i2"), ">i2"),
+        (("i2", "u2", "f2"), "f4"),
+    ],
+)
+def test_files_of_different_dtypes_in_their_common_one(tmp_path: Path, kinds: tuple[str, ...], common: str) -> None:
+    parts = [np.array([[1, 0], [1, 1]]).astype(kind) for kind in kinds]
+    paths = [tmp_path / f"{place}.npy" for place in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
+        np.save(path, part)
+    with ExitStack() as files:
+        opening = Opening(files)
+        source = open_common(list(map(str, paths)), opening, files)
+        assert len(opening.inputs) == len(paths)
+        assert source.spec.dtype == np.dtype(common)
+        native = np.dtype(common).newbyteorder("=")
+        out = np.empty((2 * len(parts), 2), native)
+        source.read_rows(0, out)
+        np.testing.assert_array_equal(out, np.concatenate(parts).astype(native))
+        backwards = np.empty_like(out)
+        source.gather(np.arange(len(out))[::-1].copy(), backwards)
+        np.testing.assert_array_equal(backwards, out[::-1])
+
+
+@pytest.mark.parametrize("kinds", [("i8", "f8"), ("u8", "i8"), ("i8", "u1", "f4"), ("u8", "i1"), ("c8", "f4")])
+def test_files_without_a_common_dtype_are_named(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    paths = [str(tmp_path / f"{kind}.npy") for kind in kinds]
+    for path, kind in zip(paths, kinds, strict=True):
+        np.save(path, np.ones(3, kind))
+    message = rf"{kinds[-1]}\.npy: {np.dtype(kinds[-1]).name}, but {np.dtype(kinds[0]).name} in .*{kinds[0]}\.npy; no "
+    with ExitStack() as files, pytest.raises(InputError, match=message):
+        open_common(paths, Opening(files), files)
+    with ExitStack() as files:
+        assert open_common(paths[:1], Opening(files), files).spec.dtype == np.dtype(kinds[0])
