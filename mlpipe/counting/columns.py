@@ -192,9 +192,10 @@ def _differ(column: Column) -> Array:
     """Which rows, from the second on, differ from the one before."""
     if isinstance(column, Text):
         ranks = _ranks(column)
-        return np.diff(ranks) != 0
+        differ: Array = np.diff(ranks) != 0
+        return differ
     after, before = column[1:], column[:-1]
-    differ: Array = after != before
+    differ = after != before
     if column.dtype.kind == "f":
         differ &= (after == after) | (before == before)
     return np.any(differ, axis=1) if differ.ndim > 1 else differ
