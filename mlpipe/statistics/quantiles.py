@@ -138,7 +138,7 @@ class Quantiles:
                 np.uint64(self._left - width), self._prefixes, self._slots, self._counts[copy], self._present[copy],
             )  # fmt: skip
 
-        workers.run(add, _tasks(*rows.shape, apart))
+        workers.run(add, _tasks(len(rows), rows.shape[1], apart))
 
     def end_pass(self) -> bool:
         """Find one digit of each order statistic; say whether another pass is needed."""
