@@ -14,13 +14,13 @@ from mlpipe.engine.budget import Plan
 from mlpipe.engine.budget import plan as make_plan
 from mlpipe.engine.fit import fitted
 from mlpipe.engine.local import iterate, run
-from mlpipe.errors import UsageError
+from mlpipe.errors import UsageError, at_link
 from mlpipe.link import Sink, Source, Stage
 from mlpipe.measure.host import processors
 from mlpipe.measure.memory import anonymous_bytes, default_ceiling
 from mlpipe.measure.sizes import parse_size
 from mlpipe.opening import Opening
-from mlpipe.pipeline import Pipeline
+from mlpipe.pipeline import Pipeline, link_name
 from mlpipe.registry import entry_of, make, name_of, table
 from mlpipe.stages.batch import Batch
 from mlpipe.stages.repeat import Repeat
@@ -192,7 +192,7 @@ def check_order(verbs: Sequence[Any]) -> None:
         raise UsageError("a chain begins with a source, such as read")
     entries = [entry_of(verb) for verb in verbs]
     for place, entry in enumerate(entries, 1):
-        link = f"link {place} ({entry.name})"
+        link = link_name([place], entry.name)
         if place == 1 and entry.kind != "source":
             raise UsageError(f"{link}: a {entry.kind} cannot come first; begin with a source, such as read")
         if place > 1 and entry.kind == "source":
@@ -208,41 +208,67 @@ def assemble(verbs: Sequence[Any], opening: Opening) -> Pipeline:
     None where it takes a stage after all. Those that keep all rows, which `reorders` says, also do so after transforms
     of each row by itself.
     """
-    source: Source = verbs[0].open(opening)
+    rest = list(enumerate(verbs, 1))
+    source: Source = _open(*rest.pop(0), opening)
     within = [(name_of(verbs[0]), source.spec)]
-    rest = list(verbs[1:])
-    while rest and hasattr(rest[0], "view") and source.seekable and (seen := rest[0].view(source)) is not None:
-        verb, source = rest.pop(0), seen
-        within.append((name_of(verb), source.spec))
+    while rest and (seen := _viewed(*rest[0], source)) is not None:
+        source = seen
+        within.append((name_of(rest.pop(0)[1]), source.spec))
     sink: Sink = _Caller()
     ending = "caller"
-    if rest and entry_of(rest[-1]).kind == "sink":
-        ending = name_of(rest[-1])
-        sink = rest.pop().open(opening)
+    if rest and entry_of(verbs[-1]).kind == "sink":
+        ending = name_of(verbs[-1])
+        sink = _open(*rest.pop(), opening)
     stages: list[Stage] = []
-    for verb in rest:
-        if (seen := _reordered(verb, source, stages)) is None:
-            stages.append(verb.after(stages[-1]) if isinstance(verb, Repeat) and stages else verb.open(opening))
-        else:
+    numbers: list[int] = []
+    for number, verb in rest:
+        with at_link(_link(number, verb), name_of(verb)):
+            seen = _reordered(verb, source, stages, numbers)
+        if seen is not None:
             source = seen
             within.append((name_of(verb), source.spec))
-    return Pipeline(source, stages, sink, within, ending)
+            continue
+        again = isinstance(verb, Repeat) and stages
+        stages.append(verb.after(stages[-1]) if again else _open(number, verb, opening))
+        numbers.append(number)
+    return Pipeline(source, stages, sink, within, ending, [*((number,) for number in numbers), (len(verbs),)])
 
 
-def _reordered(verb: Any, source: Source, stages: list[Stage]) -> Source | None:
+def _link(number: int, verb: Any) -> str:
+    """What messages call a link."""
+    return link_name([number], name_of(verb))
+
+
+def _open(number: int, verb: Any, opening: Opening) -> Any:
+    """Open a link of a chain."""
+    with at_link(_link(number, verb), name_of(verb)):
+        return verb.open(opening)
+
+
+def _viewed(number: int, verb: Any, source: Source) -> Source | None:
+    """A verb right after a source as a source itself, if it can be one."""
+    if not (hasattr(verb, "view") and source.seekable):
+        return None
+    with at_link(_link(number, verb), name_of(verb)):
+        seen: Source | None = verb.view(source)
+        return seen
+
+
+def _reordered(verb: Any, source: Source, stages: list[Stage], numbers: Sequence[int]) -> Source | None:
     """A verb as a source before the stages that it comes after, if these make the same of rows in their new order."""
     if not (getattr(verb, "reorders", False) and source.seekable):
         return None
     behind: list[Stage] = []
     spec = source.spec
-    for stage in stages:
+    for number, stage in zip(numbers, stages, strict=True):
         if isinstance(stage, RowWise) and stage.flow == "streaming":
             behind.append(stage)
         elif isinstance(verb, Repeat) and isinstance(stage, Batch) and spec.rows:
             behind.append(stage.each_epoch(spec.rows))
         else:
             return None
-        spec = stage.plan(spec)
+        with at_link(link_name([number], stage.name), stage.name):
+            spec = stage.plan(spec)
     seen: Source | None = verb.view(source)
     if seen is not None:
         stages[:] = behind

@@ -5,7 +5,10 @@ A message is one line: the offending value, the limit, and the flag or action th
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -92,3 +95,31 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}")
         self.exit_code = 128 + signum
+
+
+@contextmanager
+def at_link(link: str, verb: str = "") -> Iterator[None]:
+    """Say of an error raised within at which link of a chain it came up, unless that was said already.
+
+    Parameters
+    ----------
+    link : str
+        What comes before the message; nothing changes if empty.
+    verb : str
+        Its name, which the message need not begin with then.
+
+    Examples
+    --------
+    >>> with at_link("link 3 (clip)", "clip"):
+    ...     raise UsageError("clip --low 3: above --high 2")
+    Traceback (most recent call last):
+    mlpipe.errors.UsageError: link 3 (clip): --low 3: above --high 2
+    """
+    try:
+        yield
+    except MlpipeError as error:
+        message = str(error)
+        if link and not re.match(r"links? \d", message):
+            said = message.removeprefix(f"{verb}: " if message.startswith(f"{verb}: ") else f"{verb} ")
+            error.args = (f"{link}: {said}", *error.args[1:])
+        raise

@@ -234,6 +234,8 @@ class Room:
         Position in the sink's file of the first element.
     block_rows : int
         Rows of a block that comes in, at most; 0 where the stage may choose, because it is the first.
+    written : int
+        Bytes that the sink will write, as far as that is known.
     """
 
     nbytes: int
@@ -242,6 +244,7 @@ class Room:
     stored: bool = True
     offset: int = 0
     block_rows: int = 0
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,6 +66,26 @@ class Request:
     prefetch: int = 1
 
 
+def holding(lock: Path | None, *, dry_run: bool) -> AbstractContextManager[None]:
+    """What holds the file of `--lock`, to be entered before anything else is opened; a dry run needs none."""
+    if lock is None or dry_run:
+        return nullcontext()
+    from mlpipe.writers.lock_file import locked
+
+    return locked(lock)
+
+
+def check_outputs(named: Iterable[tuple[str, str | os.PathLike[str] | None]]) -> None:
+    """Raise UsageError if two flags, each with its path, name the same file."""
+    seen: dict[str, str] = {}
+    for what, path in named:
+        if path is None or path == "-":
+            continue
+        other = seen.setdefault(os.path.realpath(path), what)
+        if other != what:
+            raise UsageError(f"{other} and {what} both name {path}; give them different files")
+
+
 def carry_out(
     pipeline: Pipeline,
     request: Request,
@@ -100,7 +120,8 @@ def carry_out(
     from mlpipe.measure.memory import default_ceiling, keep_heap_trimmed
 
     keep_heap_trimmed()
-    _check_report(request)
+    if request.report is not None:
+        _report_file(request, request.report, None).check()
     plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors(), request.prefetch)
     check_repeatable(pipeline)
     if planned is not None:
@@ -190,14 +211,6 @@ def _show_table(record: Record) -> None:
             ReportConsole(stderr=True).print(stage_table(record, terminal=True))
         else:
             typer.echo(stage_table(record, terminal=False), err=True, nl=False)
-
-
-def _check_report(request: Request) -> None:
-    if request.report is None:
-        return
-    if request.output not in (None, "-") and os.path.realpath(request.report) == os.path.realpath(request.output):
-        raise UsageError(f"--report and --output both name {request.report}; give them different files")
-    _report_file(request, request.report, None).check()
 
 
 def _write_report(record: Record, request: Request, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlpipe.cli import options
-from mlpipe.cli.carry_out import Request, carry_out
+from mlpipe.cli.carry_out import Request, carry_out, check_outputs, holding
 from mlpipe.cli.session import Session, session_of
 from mlpipe.cli.text import aligned
 from mlpipe.errors import UsageError
@@ -73,6 +73,7 @@ def distances(
     threads: options.Threads = None,
     progress: options.Progress = "auto",
     report: options.Report = None,
+    lock: options.Lock = None,
 ) -> None:
     """Distance of every row of X to every row of Y, out of core.
 
@@ -85,12 +86,14 @@ def distances(
     if condensed and y is not None:
         raise UsageError("--condensed is for X against itself; leave Y out")
     _refuse_terminal(output)
+    check_outputs([("--report", report), ("--output", output), ("--lock", lock)])
     from mlpipe.pipeline import Pipeline
     from mlpipe.stages.metrics import Measure
     from mlpipe.stages.pairwise import Pairwise
     from mlpipe.stages.shapes import check_rows
 
     with ExitStack() as opened:
+        opened.enter_context(holding(lock, dry_run=dry_run))
         source, other = _open(x, opened), None if y is None else _open(y, opened)
         files = [one for one in (source, other) if one is not None]
         paths = {"w": weights, "V": variance, "VI": inverse_covariance}

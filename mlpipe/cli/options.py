@@ -86,6 +86,10 @@ Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="FILE.json", help="Write where time and memory went, as JSON."),
 ]
+Lock = Annotated[
+    Path | None,
+    typer.Option("--lock", metavar="FILE", help="End with exit code 75 at once if another run holds this file."),
+]
 Dtype = Annotated[
     Literal["float32", "float64"] | None,
     typer.Option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlpipe.cli import options
-from mlpipe.cli.carry_out import Request, carry_out
+from mlpipe.cli.carry_out import Request, carry_out, holding
 from mlpipe.cli.chain import parse_links, split_links
 from mlpipe.cli.complete import ChainCommand, complete_link
 from mlpipe.cli.session import Session, session_of
@@ -33,6 +32,7 @@ COMMAND = ChainCommand
 
 RUN_KEYS: dict[str, tuple[type, ...]] = {
     "memory": (int, str), "threads": (int,), "prefetch": (int,), "progress": (str,), "force": (bool,), "report": (str,),
+    "lock": (str,),
 }  # fmt: skip
 """Flags that a config may hold under ``[run]``, and the types of their values there."""
 
@@ -95,6 +95,7 @@ def run(
     prefetch: options.Prefetch = 1,
     progress: options.Progress = "auto",
     report: options.Report = None,
+    lock: options.Lock = None,
 ) -> None:
     """Read rows, pass them through stages, write them.
 
@@ -112,7 +113,11 @@ def run(
     check_order(verbs)
     ended = _with_sink(verbs)
     with ExitStack() as files:
+        files.enter_context(holding(lock, dry_run=dry_run))
         opening = Opening(files, force, kept)
+        for what, path in (("--save-config", save_config), ("--report", report), ("--lock", lock)):
+            if path is not None:
+                opening.writes(path, what)
         pipeline = assemble(ended, opening)
         request = Request(
             ["run", *_names(ended)], memory, threads, progress, report, dry_run, as_json, force, _facts(pipeline),
@@ -166,9 +171,6 @@ def _saving(
         return None
     from mlpipe.config import config_file
 
-    for what, other in (("write", request.output), ("--report", request.report)):
-        if other not in (None, "-") and os.path.realpath(path) == os.path.realpath(str(other)):
-            raise UsageError(f"--save-config and {what} both name {path}; give them different files")
     given = {key: context.params[key] for key in RUN_KEYS if _was_given(context, key)}
     flags = {key: value if isinstance(value, bool | int) else str(value) for key, value in given.items()}
     file, content = config_file(path, verbs, flags, force=request.force, inputs=request.kept)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import MemoryCeilingError
+from mlpipe.errors import MemoryCeilingError, at_link
 from mlpipe.link import BLOCKS_AHEAD, Held, Room, Spec, Stage, scattered
 from mlpipe.measure.memory import anonymous_bytes
 from mlpipe.measure.sizes import format_size, size_argument
 from mlpipe.pipeline import Pipeline
 from mlpipe.stages.batch import Batch
-from mlpipe.stages.rowwise import RowWise, fuse
+from mlpipe.stages.rowwise import Fused, RowWise, fuse
 
 KERNEL_BYTES = 64 << 20
 """What compiling and loading kernels, the threads and the interpreter take while running (measured: 25 to 50 MiB)."""
@@ -155,9 +154,11 @@ def plan(
     OutputError
         When the sink cannot take the output.
     """
-    pipeline = replace(pipeline, stages=_fused(pipeline.stages))
+    pipeline.specs()  # what cannot follow is told of single stages
+    pipeline = _fused(pipeline)
     specs = pipeline.specs()
-    pipeline.sink.check(specs[-1])
+    with at_link(pipeline.link(len(pipeline.stages)), pipeline.ending):
+        pipeline.sink.check(specs[-1])
     if base is None:
         base = (anonymous_bytes() or 0) + KERNEL_BYTES
     ahead = max(prefetch, min(threads, READERS)) if scattered(pipeline.source) else prefetch
@@ -173,10 +174,16 @@ def plan(
         ) from None
 
 
-def _fused(stages: Sequence[Stage]) -> list[Stage]:
+def _fused(pipeline: Pipeline) -> Pipeline:
     """Neighbouring row-wise stages as one; those that have to learn first stay what they are."""
-    groups = groupby(stages, lambda stage: stage.flow == "fitting")
-    return [stage for apart, group in groups for stage in (group if apart else fuse(list(group)))]
+    groups = groupby(pipeline.stages, lambda stage: stage.flow == "fitting")
+    stages = [stage for apart, group in groups for stage in (group if apart else fuse(list(group)))]
+    numbers, left = list[tuple[int, ...]](), list(pipeline.numbers)
+    for stage in stages if left else []:
+        count = len(stage.stages) if isinstance(stage, Fused) else 1
+        numbers.append(tuple(chain.from_iterable(left[:count])))
+        del left[:count]
+    return replace(pipeline, stages=stages, numbers=[*numbers, *left])
 
 
 class _Planning:
@@ -239,15 +246,17 @@ class _Planning:
         for place, (stage, spec) in enumerate(zip(self.pipeline.stages, self.specs, strict=False)):
             if not any(stage is one for one in stages):
                 continue
-            self.at = stage.name
+            self.at = self.pipeline.link(place) or stage.name
             last = place == len(self.pipeline.stages) - 1
             sink = self.pipeline.sink
             share = Room(
                 max(0, room), self.threads, sink.sequential or not last, sink.stored or not last,
                 sink.offset(self.specs[-1]) if last else 0, self._incoming(place, block_rows),
+                (self.specs[-1].nbytes or 0) if sink.stored else 0,
             )  # fmt: skip
             try:
-                self.held[id(stage)] = stage.hold(spec, share)
+                with at_link(self.pipeline.link(place), stage.name):
+                    self.held[id(stage)] = stage.hold(spec, share)
             except MemoryCeilingError as error:
                 raise MemoryCeilingError(str(error), needs=used + error.needs * max(1, len(stages))) from None
 

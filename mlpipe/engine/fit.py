@@ -75,10 +75,12 @@ def _fits(stage: Stage) -> bool:
 
 def check_repeatable(pipeline: Pipeline) -> None:
     """Raise UsageError for a stage that has to learn from a source that can be read only once."""
-    learning = [stage for stage in pipeline.stages if _fits(stage)]
+    learning = [place for place, stage in enumerate(pipeline.stages) if _fits(stage)]
     if learning and not pipeline.source.seekable:
+        link = pipeline.link(learning[0])
+        what = f"{link}:" if link else pipeline.stages[learning[0]].name
         raise UsageError(
-            f"{learning[0].name} reads all rows before the first one comes out, but {pipeline.source.name} can be "
+            f"{what} reads all rows before the first one comes out, but {pipeline.source.name} can be "
             "read only once; give --from STATS.npz, or read a file"
         )
 

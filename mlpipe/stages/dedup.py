@@ -10,9 +10,11 @@ import numpy as np
 from mlpipe.declare import option
 from mlpipe.errors import MemoryCeilingError, UsageError
 from mlpipe.link import Array, Block, Blocks, Flow, Held, Room, Run, Spec
+from mlpipe.opening import Opening
 from mlpipe.stages.distinct import MOST_KEPT, WORD, Distinct, Limits, kept_bytes, words_of
 from mlpipe.stages.records import LEAST_WRITE, PIECE_ROWS, Records, as_bytes, pieces_of
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
+from mlpipe.writers.temporary import check_directory
 
 LEAST_BYTES = 4 << 20
 """With less, there would be many passes."""
@@ -38,7 +40,11 @@ class Dedup(Streaming):
     Example: mlpipe run read examples/data/digits.npy --columns 0:3 then dedup then nothing
     """
 
-    temp_dir: str | None = option(None, help="Where temporary files go; the current directory.", metavar="DIR")
+    temp_dir: str | None = option(None, help="Where temporary files go; by default beside the output.", metavar="DIR")
+
+    def open(self, opening: Opening) -> Streaming:
+        """Temporary files go beside the output unless it was said where."""
+        return replace(self, temp_dir=self.temp_dir or opening.temporary)
 
     @property
     def flow(self) -> Flow:
@@ -54,7 +60,10 @@ class Dedup(Streaming):
     def hold(self, spec: Spec, room: Room) -> Held:
         """A table of rows, and the buffers through which the others go where it may become full."""
         limits, held = _arrange(spec, room)
-        facts = {} if limits.capacity == spec.rows else {"temporary_files": self.temp_dir or "."}
+        facts = {}
+        if limits.capacity != spec.rows:
+            check_directory(self.temp_dir or ".")
+            facts = {"temporary_files": self.temp_dir or "."}
         return Held(room.block_rows, spec.dtype, held, facts, (spec, limits))
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:

@@ -40,11 +40,14 @@ class ExternalShuffle(Streaming):
         Of the permutation.
     temp_dir : str, optional
         Where there is room for all rows once; the current directory if not given.
+    output : str, optional
+        Where the output goes, which takes room of the same disk, perhaps.
     """
 
     seed: int
     epoch: int = 0
     temp_dir: str | None = None
+    output: str | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ class ExternalShuffle(Streaming):
         layout, facts = _arrange(spec, spec.rows, room), {}
         if layout.buckets > 1:
             size = spec.rows * layout.records.nbytes
-            check_directory(self.directory, size)
+            check_directory(self.directory, size, self.output, room.written)
             facts = {"buckets": layout.buckets, "temporary_bytes": size, "temporary_files": self.directory}
         return Held(room.block_rows, spec.dtype, layout.nbytes, facts, (spec, room))
 

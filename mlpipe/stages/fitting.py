@@ -83,7 +83,10 @@ class Fitting(RowWise):
         """Read the statistics, if they come from a file."""
         if self.from_ is not None:
             return replace(self, learned=read_stats(self.from_, self.kinds, opening))
-        return self if self.save_stats is None else replace(self, kept=StatsFile(self.save_stats, opening))
+        if self.save_stats is None:
+            return self
+        opening.writes(self.save_stats, f"{self.name} --save-stats")
+        return replace(self, kept=StatsFile(self.save_stats, opening))
 
     def plan(self, spec: Spec) -> Spec:
         """Floats stay what they are, and integers become float64.

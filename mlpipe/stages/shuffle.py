@@ -34,7 +34,7 @@ class Shuffle:
     seed: int = option(0, help="Any whole number.", metavar="N")
     epoch: int = option(0, help="Another order for each.", metavar="N")
     buffer_size: int | None = option(None, help="Rows to draw from, instead of all.", metavar="N")
-    temp_dir: str | None = option(None, help="Where temporary files go; the current directory.", metavar="DIR")
+    temp_dir: str | None = option(None, help="Where temporary files go; by default beside the output.", metavar="DIR")
 
     reorders: ClassVar[bool] = True
 
@@ -62,7 +62,7 @@ class Shuffle:
             return BufferShuffle(self.buffer_size, self.seed, self.epoch)
         from mlpipe.stages.external import ExternalShuffle
 
-        return ExternalShuffle(self.seed, self.epoch, self.temp_dir)
+        return ExternalShuffle(self.seed, self.epoch, self.temp_dir or opening.temporary, opening.place)
 
 
 def _fits(spec: Spec) -> bool:

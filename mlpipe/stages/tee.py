@@ -33,6 +33,7 @@ class Tee(Streaming):
 
     def open(self, opening: Opening) -> Streaming:
         """Nothing is created before the run."""
+        opening.writes(self.path, "tee")
         return _Tee(_File(NpySink(self.path, force=opening.force, inputs=opening.inputs), opening.files))
 
 

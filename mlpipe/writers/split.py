@@ -55,6 +55,8 @@ class Split:
 
     def open(self, opening: Opening) -> Sink:
         """Nothing is created before the run."""
+        for path in self.paths:
+            opening.ends(path, "split")
         sinks = [NpySink(path, force=opening.force, inputs=opening.inputs) for path in self.paths]
         return SplitSink(sinks, self.fractions, self.seed)
 

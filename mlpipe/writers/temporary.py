@@ -16,14 +16,29 @@ from mlpipe.writers.draft import Draft, failures, open_named, open_unnamed
 from mlpipe.writers.target import check_room
 
 
-def check_directory(directory: str | os.PathLike[str], size: int = 0) -> None:
-    """Raise OutputError for what is known to keep temporary files of `size` bytes from being written there."""
+def check_directory(
+    directory: str | os.PathLike[str], size: int = 0, output: str | os.PathLike[str] | None = None, written: int = 0
+) -> None:
+    """Raise OutputError for what is known to keep temporary files of `size` bytes from being written there.
+
+    If the directory `output` is on the same disk, `written` bytes go there besides.
+    """
     place = Path(directory)
     if not place.is_dir():
         raise OutputError(f"{_name(directory)}: there is no such directory; create it first")
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{_name(directory)}: not writable; name another one with --temp-dir")
     check_room(_name(directory), place, size, "--temp-dir names another directory")
+    if output is not None and written and _disk(place) == _disk(output):
+        both = f"{_name(directory)} and the output"
+        check_room(both, place, size + written, "--temp-dir names another directory", max(size, written))
+
+
+def _disk(directory: str | os.PathLike[str]) -> int | None:
+    try:
+        return Path(directory).stat().st_dev
+    except OSError:
+        return None
 
 
 def _name(directory: str | os.PathLike[str]) -> str:

@@ -49,6 +49,7 @@ class Write:
 
     def _sink(self, opening: Opening) -> Sink:
         if self.path != "-":
+            opening.ends(self.path, "write")
             if self.path.endswith("/") or self.rows_per_shard is not None:
                 return ShardsSink(self.path, self.rows_per_shard)
             return NpySink(self.path, force=opening.force, inputs=opening.inputs)

@@ -277,7 +277,7 @@ def test_a_dry_run_refuses_to_learn_from_a_pipe() -> None:
     command = [sys.executable, "-m", "mlpipe", *chain("-n read - then standardize then nothing")]
     done = subprocess.run(command, input=Path("X.npy").read_bytes(), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"standardize reads all rows before the first one comes out" in done.stderr
+    assert b"link 2 (standardize): reads all rows before the first one comes out" in done.stderr
 
 
 def test_a_report_replaces_nothing_it_should_not(run: Run) -> None:

@@ -128,7 +128,7 @@ def test_stage_is_told_about_the_sink():
 
     source = ArraySource(np.ones((9, 2)), "X")
     plan(Pipeline(source, [Noting(source)], Pipe()), 300 * MIB, 3)
-    assert rooms == [Room(300 * MIB - USED - KERNEL_BYTES, 3, sequential=True, stored=True, offset=4096)]
+    assert rooms == [Room(300 * MIB - USED - KERNEL_BYTES, 3, sequential=True, stored=True, offset=4096, written=648)]
 
 
 def test_stages_share_what_there_is():

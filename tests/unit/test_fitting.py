@@ -90,7 +90,7 @@ def test_statistics_are_kept_and_used(run: Run, name: str) -> None:  # noqa: F81
     np.save("narrow.npy", X[:, :2])
     ended = run("-q", "run", "read", "narrow.npy", "then", name, "--from", "s.npz", "then", "nothing")
     assert ended.code == 4
-    assert f"{name} has statistics of rows of shape (6,), but rows have shape (2,)" in ended.err
+    assert f"link 2 ({name}): has statistics of rows of shape (6,), but rows have shape (2,)" in ended.err
     other = next(other for other in SCALERS if other != name)
     ended = run("-q", "run", "read", "X.npy", "then", other, "--from", "s.npz", "then", "nothing")
     assert (ended.code, "statistics of this verb are" in ended.err) == (4, True)
@@ -137,7 +137,7 @@ def test_rows_that_come_once_need_statistics(spawn_stdin: Any) -> None:
     content = Path("X.npy").read_bytes()
     ended = spawn_stdin(content, "run read - then standardize then nothing")
     assert ended.returncode == 2
-    assert "standardize reads all rows before the first one comes out" in ended.stderr.decode()
+    assert "link 2 (standardize): reads all rows before the first one comes out" in ended.stderr.decode()
     mlpipe.read("X.npy").standardize(save_stats="s.npz").nothing()
     ended = spawn_stdin(content, "-q run read - then standardize --from s.npz then write a.npy")
     assert (ended.returncode, ended.stderr) == (0, b"")
