@@ -111,9 +111,9 @@ def at_link(link: str, verb: str = "") -> Iterator[None]:
     Examples
     --------
     >>> with at_link("link 3 (clip)", "clip"):
-    ...     raise UsageError("clip --low 3: above --high 2")
+    ...     raise UsageError("clip --min 3: above --max 2")
     Traceback (most recent call last):
-    mlpipe.errors.UsageError: link 3 (clip): --low 3: above --high 2
+    mlpipe.errors.UsageError: link 3 (clip): --min 3: above --max 2
     """
     try:
         yield

@@ -50,7 +50,7 @@ class Opening:
     'out'
     >>> opening.writes("out/../out/X.npy", "--report")
     Traceback (most recent call last):
-    mlpipe.errors.UsageError: tee and --report both name out/../out/X.npy; give them different files
+    mlpipe.errors.UsageError: both tee and --report name out/../out/X.npy; give them different files
     """
 
     files: ExitStack
@@ -68,7 +68,7 @@ class Opening:
         """Say that a file will be written, and what it is; raise UsageError if it is another one already."""
         place = os.path.realpath(path)
         if place in self.outputs:
-            raise UsageError(f"{self.outputs[place]} and {what} both name {path}; give them different files")
+            raise UsageError(f"both {self.outputs[place]} and {what} name {path}; give them different files")
         self.outputs[place] = what
 
     def ends(self, path: str | os.PathLike[str], what: str) -> None:

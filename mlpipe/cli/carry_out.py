@@ -83,7 +83,7 @@ def check_outputs(named: Iterable[tuple[str, str | os.PathLike[str] | None]]) ->
             continue
         other = seen.setdefault(os.path.realpath(path), what)
         if other != what:
-            raise UsageError(f"{other} and {what} both name {path}; give them different files")
+            raise UsageError(f"both {other} and {what} name {path}; give them different files")
 
 
 def carry_out(

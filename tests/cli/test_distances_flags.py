@@ -131,7 +131,7 @@ def test_a_report_replaces_nothing_it_should_not(run: Run) -> None:
         (["--report", "R.json"], 5, "R.json: exists"),
         (["--force", "--report", "X.npy"], 5, "X.npy: also an input"),
         (["--force", "--report", "w.npy"], 5, "w.npy: also an input"),
-        (["--force", "--report", "./D.npy"], 2, "--report and --output both name D.npy"),
+        (["--force", "--report", "./D.npy"], 2, "both --report and --output name D.npy"),
         (["--report", "missing/R.json"], 5, "there is no directory"),
     ):
         ended = run(*arguments, *flags)

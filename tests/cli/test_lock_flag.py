@@ -94,7 +94,7 @@ def test_what_cannot_be_locked(run: Run, path: str, message: str) -> None:
 def test_it_is_no_output(run: Run, command: list[str], names: str) -> None:
     done = run(*command)
     assert done.code == 2
-    assert f"{names} both name a; give them different files" in done.err
+    assert f"both {names} name a; give them different files" in done.err
 
 
 def test_a_config_may_say_it(run: Run) -> None:

@@ -85,6 +85,6 @@ def test_what_cannot_be_written() -> None:
         make("tee", "-")
     with pytest.raises(OutputError, match="also an input"):
         mlpipe.read("X.npy").tee("X.npy").nothing(force=True)
-    with pytest.raises(UsageError, match=r"^link 2 \(tee\): write and tee both name a.npy; give them different files$"):
+    with pytest.raises(UsageError, match=r"^link 2 \(tee\): both write and tee name a.npy; give them different files$"):
         mlpipe.read("X.npy").tee("a.npy").write("a.npy")
     assert sorted(path.name for path in Path().iterdir()) == ["X.npy", "y.npy"]
