@@ -54,6 +54,11 @@ class Text:
         """Bytes of each."""
         return np.diff(self.offsets)
 
+    def copy(self) -> Text:
+        """The same in memory of its own, without what is before the first and after the last."""
+        first = self.offsets[0]
+        return Text(self.content[first : self.offsets[-1]].copy(), self.offsets - first)
+
     def tolist(self) -> list[bytes]:
         """Them as Python has them."""
         ends = self.offsets.tolist()
@@ -113,10 +118,11 @@ def take(column: Column, places: Array | slice) -> Column:
     lengths = column.lengths[places]
     offsets = np.zeros(len(places) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    # Where each byte comes from: its place among those taken, moved by as much as its string is.
-    sources = np.repeat(column.offsets[:-1][places] - offsets[:-1], lengths)
-    sources += np.arange(len(sources))
-    return Text(column.content[sources], offsets)
+    from mlpipe.kernels.tables import gather_text  # late, for arrays need no Numba
+
+    content = np.empty(int(offsets[-1]), np.uint8)
+    gather_text(column.content, column.offsets, places.astype(np.int64, copy=False), offsets, content)
+    return Text(content, offsets)
 
 
 def concatenate(columns: Sequence[Column]) -> Column:

@@ -219,9 +219,9 @@ def sort_places(keys, other_keys, places, other_places, largest):
         for i in range(keys.shape[0]):
             counts[np.int64((keys[i] >> shift) & mask)] += 1
         start = 0
-        for digit in range(counts.shape[0]):
-            count = counts[digit]
-            counts[digit] = start
+        for k in range(counts.shape[0]):
+            count = counts[k]
+            counts[k] = start
             start += count
         for i in range(keys.shape[0]):
             digit = np.int64((keys[i] >> shift) & mask)

@@ -1,0 +1,299 @@
+"""Tables of counts in descending order of their counts, whatever fits into memory.
+
+Rows come by value, and those that occur equally often stay in that order. What does not fit is sorted in runs that do;
+then the rows of one range of counts after the other are taken from all runs. Ranges are halved until their rows fit,
+or are all of one count, which no longer need sorting: so it takes no more than one pass to write and one to read,
+however the counts are distributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from mlpipe.counting.columns import Column, concatenate, take
+from mlpipe.counting.runs import Run, Runs, table_bytes
+from mlpipe.link import Array
+
+Columns: TypeAlias = "tuple[Column, ...]"
+"""Rows of a table; its counts are the last column."""
+
+PIECE_ROWS = 1 << 16
+"""Rows handed on at once."""
+
+_SORT_BYTES = 40
+"""What sorting takes besides two times the row: keys and places, each two times, and something to spare."""
+
+_LEAST_ROOM = 1 << 20
+
+_Segment: TypeAlias = "tuple[Run, int, int]"
+
+
+def ranks(counts: Array) -> Array:
+    """Integers in the order of counts, which may be sums of weights.
+
+    Examples
+    --------
+    >>> np.argsort(ranks(np.array([0.5, -0.0, 3.0, 0.0]))).tolist()
+    [1, 3, 0, 2]
+    """
+    if counts.dtype.kind != "f":
+        return counts.astype(np.int64, copy=False)
+    bits = (counts.astype(np.float64, copy=False) + 0.0).view(np.int64)  # −0.0 becomes 0.0
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def descending(counts: Array) -> Array | None:
+    """The rows in descending order of their counts, equal ones as they come; None if they are in that order.
+
+    Examples
+    --------
+    >>> descending(np.array([1, 3, 1, 2])).tolist()
+    [1, 3, 0, 2]
+    """
+    from mlpipe.kernels.tables import sort_places
+
+    order = ranks(counts)
+    if (order[1:] <= order[:-1]).all():
+        return None
+    keys = (order.max() - order).view(np.uint64)
+    places = np.arange(len(keys))
+    others = np.empty_like(keys), np.empty_like(places)
+    swapped = sort_places(keys, others[0], places, others[1], keys.max())
+    return others[1] if swapped else places
+
+
+def cut(columns: Columns, rows: int = PIECE_ROWS) -> Iterator[Columns]:
+    """Columns in pieces, which are views."""
+    for start in range(0, len(columns[0]), rows):
+        yield tuple(take(column, slice(start, start + rows)) for column in columns)
+
+
+class ByCount:
+    """Sorts rows by descending count; a context manager.
+
+    Parameters
+    ----------
+    room : int
+        Bytes it may hold.
+    directory : str
+        For a temporary file of what does not fit.
+
+    Examples
+    --------
+    >>> with ByCount(1 << 20, ".") as sorting:
+    ...     sorting.add((np.array([5, 6, 7]), np.array([1, 3, 1])))
+    ...     [[column.tolist() for column in piece] for piece in sorting.pieces()]
+    [[[6, 5, 7], [3, 1, 1]]]
+    """
+
+    def __init__(self, room: int, directory: str) -> None:
+        self._room = max(room, _LEAST_ROOM)
+        self._runs = Runs(directory)
+        self._sorted: list[Run] = []
+        self._pending: list[Columns] = []
+        self._pending_bytes = 0
+        self.rows = 0
+
+    def __enter__(self) -> ByCount:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def spilled_bytes(self) -> int:
+        """What went to the disk."""
+        return self._runs.nbytes
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows, which follow all others by value; a copy is kept."""
+        takes = _takes(table_bytes(columns), len(columns[0]))
+        if self._pending and self._pending_bytes + takes > self._room:
+            self._spill()
+        self._pending.append(_copied(columns))
+        self._pending_bytes += takes
+        self.rows += len(columns[0])
+
+    def pieces(self) -> Iterator[Columns]:
+        """All rows in order, once."""
+        if not self._sorted:
+            if self._pending:
+                whole, order = self._gathered()
+                for start in range(0, len(whole[0]), PIECE_ROWS):
+                    part = slice(start, start + PIECE_ROWS)
+                    yield tuple(take(column, part if order is None else order[part]) for column in whole)
+            return
+        if self._pending:
+            self._spill()
+        segments = [(run, 0, run.rows) for run in self._sorted]
+        ends = [self._rank(run, place) for run in self._sorted for place in (0, run.rows - 1)]
+        yield from self._ranges(segments, min(ends), max(ends))
+
+    def close(self) -> None:
+        """Give back memory and disk; harmless when repeated."""
+        self._pending.clear()
+        self._runs.close()
+
+    def _gathered(self) -> tuple[Columns, Array | None]:
+        """What is pending, as one table, and its order."""
+        pending = self._pending
+        whole = _joined(pending)
+        pending.clear()
+        self._pending_bytes = 0
+        return whole, descending(_counts(whole))
+
+    def _spill(self) -> None:
+        whole, order = self._gathered()
+        self._sorted.append(self._runs.append(whole, order))
+
+    def _ranges(self, segments: Sequence[_Segment], low: int, high: int) -> Iterator[Columns]:
+        """Rows of the segments, whose counts rank from `low` to `high`, the highest first."""
+        segments = [segment for segment in segments if segment[1] < segment[2]]
+        rows = sum(stop - start for _, start, stop in segments)
+        if not rows:
+            return
+        if low == high:
+            for run, start, stop in segments:
+                yield from self._streamed(run, start, stop)
+        elif _takes(sum(self._runs.bytes_of(*segment) for segment in segments), rows) <= self._room:
+            whole = _joined([self._runs.read(*segment) for segment in segments])
+            order = descending(_counts(whole))
+            yield from cut(whole if order is None else tuple(take(column, order) for column in whole))
+        else:
+            middle = low + (high - low) // 2
+            splits = [self._first_up_to(middle, *segment) for segment in segments]
+            pairs = list(zip(segments, splits, strict=True))
+            yield from self._ranges([(run, start, split) for (run, start, _), split in pairs], middle + 1, high)
+            yield from self._ranges([(run, split, stop) for (run, _, stop), split in pairs], low, middle)
+
+    def _streamed(self, run: Run, start: int, stop: int) -> Iterator[Columns]:
+        """Rows of a run in pieces that fit; only long text makes them short."""
+        while start < stop:
+            end = min(stop, start + PIECE_ROWS)
+            while end > start + 1 and self._runs.bytes_of(run, start, end) > self._room // 2:
+                end = start + (end - start) // 2
+            yield self._runs.read(run, start, end)
+            start = end
+
+    def _first_up_to(self, rank: int, run: Run, start: int, stop: int) -> int:
+        """The first row of a segment whose count ranks no higher."""
+        while start < stop:
+            middle = (start + stop) // 2
+            if self._rank(run, middle) > rank:
+                start = middle + 1
+            else:
+                stop = middle
+        return start
+
+    def _rank(self, run: Run, place: int) -> int:
+        return int(ranks(_counts((self._runs.column(run, -1, place, place + 1),)))[0])
+
+
+class Most:
+    """The rows that occur most often, of those that occur equally often the first ones.
+
+    Parameters
+    ----------
+    limit : int
+        How many; twice as many are held, and as many as come at once.
+
+    Examples
+    --------
+    >>> most = Most(2)
+    >>> most.add((np.array([5, 6, 7, 8]), np.array([1, 3, 1, 2])))
+    >>> [column.tolist() for column in most.rows()]
+    [[6, 8], [3, 2]]
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: list[Columns] = []
+        self._rows = 0
+        self._least: int | None = None
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows, which follow all others by value."""
+        if self._least is not None:  # what only ties with the last one comes too late
+            better = ranks(_counts(columns)) > self._least
+            if not better.any():
+                return
+            columns = tuple(take(column, better) for column in columns)
+        else:
+            columns = _copied(columns)
+        self._held.append(columns)
+        self._rows += len(columns[0])
+        if self._rows >= 2 * self._limit + PIECE_ROWS:
+            self._prune()
+
+    def rows(self) -> Columns | None:
+        """They, as they came; None if there are none."""
+        self._prune()
+        return self._held[0] if self._held else None
+
+    def _prune(self) -> None:
+        if not self._held:
+            return
+        whole = _joined(self._held)
+        found = ranks(_counts(whole))
+        if len(found) > self._limit:
+            least = np.partition(found, len(found) - self._limit)[len(found) - self._limit]
+            keep = found > least
+            ties = np.flatnonzero(found == least)[: self._limit - int(keep.sum())]
+            keep[ties] = True
+            whole, self._least = tuple(take(column, keep) for column in whole), int(least)
+        elif len(found) == self._limit:
+            self._least = int(found.min())
+        self._held, self._rows = [whole], len(whole[0])
+
+
+def in_arrival_order(pieces: Iterable[Columns], limit: int, room: int, directory: str) -> Iterator[Columns]:
+    """The rows that occur most often, as they come, where they are too many for `Most`."""
+    with Runs(directory) as runs, ByCount(room // 2, directory) as sorting:
+        written = []
+        for piece in pieces:
+            written.append(runs.append(piece))
+            sorting.add((_counts(piece),))
+        above, least, seen = 0, 0, 0
+        for (counts,) in sorting.pieces():
+            last = ranks(_counts((counts,)))[: limit - seen]
+            if not len(last):
+                break
+            if seen == 0 or last[-1] != least:
+                above = seen + int((last > last[-1]).sum())
+            least, seen = int(last[-1]), seen + len(last)
+        ties = seen - above
+        for run in written:
+            for start in range(0, run.rows, PIECE_ROWS):
+                columns = runs.read(run, start, min(start + PIECE_ROWS, run.rows))
+                found = ranks(_counts(columns))
+                keep = found > least
+                equal = np.flatnonzero(found == least)[:ties]
+                keep[equal] = True
+                ties -= len(equal)
+                yield tuple(take(column, keep) for column in columns)
+
+
+def _takes(nbytes: int, rows: int) -> int:
+    """Bytes that sorting rows of so many bytes takes."""
+    return 2 * nbytes + _SORT_BYTES * rows
+
+
+def _copied(columns: Columns) -> Columns:
+    """Columns in memory of their own: whoever made them may use theirs again."""
+    return tuple(column.copy() for column in columns)
+
+
+def _counts(columns: Columns) -> Array:
+    """The last column, which is never text."""
+    counts = columns[-1]
+    if not isinstance(counts, np.ndarray):
+        raise TypeError("counts are numbers")
+    return counts
+
+
+def _joined(pieces: Sequence[Columns]) -> Columns:
+    """Pieces of a table as one."""
+    return tuple(concatenate(parts) for parts in zip(*pieces, strict=True))
