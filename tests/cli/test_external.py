@@ -78,3 +78,38 @@ def test_a_file_that_may_not_grow_so_large(spawn: Run, tmp_path: Path, rows: Pat
     assert ("needs 38.9 MiB, files may have 1.00 MiB" if name == "shuffle" else "file too large") in done.err
     assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+PLACES = {
+    "beside the output": ("shuffle", "write place/out.npy", "place"),
+    "beside the directory": ("shuffle", "write place/out/", "place"),
+    "beside what a link points to": ("shuffle", "write link.npy", "{tmp}/place"),
+    "beside the parts": ("shuffle", "split --fractions 0.5,0.5 a.npy place/b.npy", "place"),
+    "where it was said": ("shuffle --temp-dir elsewhere", "write place/out.npy", "elsewhere"),
+    "without a file": ("shuffle", "nothing", "."),
+    "to stdout": ("shuffle", "write -", "."),
+    "dedup": ("dedup", "write place/out.npy", "place"),
+    "dedup elsewhere": ("dedup --temp-dir elsewhere", "write place/out.npy", "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_where_temporary_files_go(spawn: Run, tmp_path: Path, rows: Path, name: str) -> None:
+    stage, sink, wanted = PLACES[name]
+    for directory in ("place", "elsewhere"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "link.npy").symlink_to("place/linked.npy")
+    chain = ["read", rows, "then", "batch", "--size", "100", "then", *stage.split(), "then", *sink.split()]
+    done = spawn("run", "-n", "--json", "--memory", "130MiB", *chain, cwd=tmp_path)
+    assert done.code == 0, done.err
+    found = [stage["temporary_files"] for stage in json.loads(done.out)["stages"] if "temporary_files" in stage]
+    assert found == [wanted.format(tmp=tmp_path.resolve())]
+
+
+@pytest.mark.parametrize("stage", ["shuffle", "dedup"])
+def test_a_directory_that_is_not_there(spawn: Run, tmp_path: Path, rows: Path, stage: str) -> None:
+    chain = ["read", rows, "then", "batch", "--size", "100", "then", stage, "--temp-dir", "missing", "then", "nothing"]
+    done = spawn("run", "-n", "--memory", "130MiB", *chain, cwd=tmp_path)
+    assert done.code == 5
+    message = f"link 3 ({stage}): temporary files in missing: there is no such directory; create it first"
+    assert message in done.err
