@@ -33,6 +33,7 @@ class _Given:
     metavar: str | None
     parse: Callable[[str], Any] | None
     short: str | None
+    repeat: bool = False
 
 
 def argument(default: Any = MISSING, *, help: str, metavar: str | None = None) -> Any:  # noqa: A002
@@ -57,6 +58,7 @@ def option(
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     short: str | None = None,
+    repeat: bool = False,
 ) -> Any:
     """Declare a field that is a flag; ``bool`` fields are switches, off by default.
 
@@ -72,8 +74,10 @@ def option(
         Makes a value of the text on the command line or in a config; raises UsageError for what it is not.
     short : str, optional
         A one-letter form such as ``-m``.
+    repeat : bool
+        Of a field of many values: whether the flag may be given several times, with one or more values each.
     """
-    return dataclasses.field(default=default, metadata={_MARK: _Given(help, False, metavar, parse, short)})
+    return dataclasses.field(default=default, metadata={_MARK: _Given(help, False, metavar, parse, short, repeat)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Parameter:
         Whether None is a value.
     default : object
         ``dataclasses.MISSING`` when required.
-    help, positional, metavar, parse, short
+    help, positional, metavar, parse, short, repeat
         As declared.
     """
 
@@ -106,6 +110,7 @@ class Parameter:
     metavar: str | None
     parse: Callable[[str], Any] | None
     short: str | None
+    repeat: bool
 
     @property
     def flag(self) -> str:
@@ -151,7 +156,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any, given: _Given) -> Param
         many, hint = True, typing.get_args(hint)[0]
     return Parameter(
         field.name, hint, many, optional, field.default, given.help, given.positional, given.metavar, given.parse,
-        given.short,
+        given.short, given.repeat,
     )  # fmt: skip
 
 

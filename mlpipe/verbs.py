@@ -181,6 +181,13 @@ OWN = (
         "End the run with exit code 4 at the first value that is not as it should be.",
     ),
     _own(
+        "count-features",
+        "stage",
+        "reducing",
+        "stages.count_features:CountFeatures",
+        "How often each value occurs.",
+    ),
+    _own(
         "tee",
         "stage",
         "streaming",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,10 +104,10 @@ def _reason(error: typer.TyperException, entry: Entry, flags: Sequence[str]) -> 
 def command_of(entry: Entry) -> Any:
     """Typer command that makes an instance of a verb."""
     verb = entry.load()
-    declared = [_typer_parameter(one) for one in parameters(verb)]
+    declared = [typer_parameter(one) for one in parameters(verb)]
 
     def build(**values: Any) -> Any:
-        return make(entry.name, **values)
+        return make(entry.name, **joined(verb, values))
 
     build.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
     build.__annotations__ = {one.name: one.annotation for one in declared}
@@ -124,7 +125,13 @@ def _rest(verb: type) -> str:
     return f"{text.strip()}\n\n\b\nExample: {' '.join(example.split())}" if example else text.strip()
 
 
-def _typer_parameter(one: Parameter) -> inspect.Parameter:
+def joined(verb: type, values: dict[str, Any]) -> dict[str, Any]:
+    """What Typer made of a verb's options; flags that were given several times have all their values."""
+    repeated = [one.name for one in parameters(verb) if one.repeat]
+    return {**values, **{name: tuple(chain.from_iterable(values[name] or ())) for name in repeated}}
+
+
+def typer_parameter(one: Parameter) -> inspect.Parameter:
     """A declared parameter as Typer wants it."""
     default = inspect.Parameter.empty if one.required else one.default
     kind: Any = one.type
@@ -134,6 +141,8 @@ def _typer_parameter(one: Parameter) -> inspect.Parameter:
         kind, default = list[kind], inspect.Parameter.empty if one.required else list(one.default or ())
     elif one.many:
         kind, parse, metavar = tuple, parse or _of_text(_comma_separated(one)), metavar or "A,B,…"
+        if one.repeat:
+            kind, default = list[tuple[Any, ...]], []
     if parse is None and one.type in (int, float):
         parse, metavar = _of_text(_typed(one)), metavar or "N"
     if one.optional:

@@ -1,0 +1,62 @@
+"""The counter for what is counted: its smallest room, and one of a given room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.counting.counted import Counter
+from mlpipe.stages.subjects import Subject
+
+TABLE_BYTES = 2 << 20
+"""For putting a table in order, at least: pieces of 65536 rows, and 1 MiB that sorting takes in any case."""
+
+PIECE_ROWS = 1 << 16
+"""Rows of a table that are handed on at once."""
+
+
+def least_room(subject: Subject, threads: int) -> int:
+    """Bytes without which a counter does not work."""
+    from mlpipe.counting.records import Field, RecordTally
+    from mlpipe.counting.tally import Tally
+
+    if subject.single and subject.value.kind not in "SU":
+        return Tally.least(subject.value, threads)
+    return RecordTally.least([Field(one.dtype, one.row_shape) for one in subject.fields], threads)
+
+
+def least_table(subjects: Sequence[Subject]) -> int:
+    """Bytes without which a table is not put in order."""
+    return TABLE_BYTES + 4 * PIECE_ROWS * (max(one.key_bytes for one in subjects) + 8)
+
+
+def make_counter(
+    subject: Subject, room: int, threads: int, directory: str, rows: int | None, weights: np.dtype[Any] | None
+) -> Counter:
+    """A counter of the keys of a subject.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is counted.
+    room : int
+        Bytes it may hold.
+    threads : int
+        That fill it.
+    directory : str
+        For temporary files.
+    rows : int or None
+        Rows that will come, at most, if known.
+    weights : numpy.dtype or None
+        Of weights, if there are any.
+    """
+    from mlpipe.counting.records import Field, RecordTally
+    from mlpipe.counting.tally import Tally
+
+    keys = None if rows is None else rows * subject.keys_of_row
+    if subject.single and subject.value.kind not in "SU":
+        return Tally(subject.value, room=room, threads=threads, directory=directory, rows=keys, weights=weights)
+    fields = [Field(one.dtype, one.row_shape) for one in subject.fields]
+    return RecordTally(fields, room=room, threads=threads, directory=directory, weights=weights)

@@ -1,0 +1,340 @@
+"""The stage that counts: blocks go to counters, and a table of their counts comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mlpipe.errors import InputError, MemoryCeilingError, UsageError
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Flow, Held, Room, Run, Source, Spec
+from mlpipe.npy_format import check_dtype
+from mlpipe.stages.beside import Beside, check_beside
+from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
+from mlpipe.stages.subjects import Subject, check_rows, counted_shape, subjects_of
+
+if TYPE_CHECKING:
+    from mlpipe.counting.columns import Column
+    from mlpipe.counting.counted import Counted, Counter
+    from mlpipe.counting.table import Table
+    from mlpipe.stages.count_features import CountFeatures
+    from mlpipe.stages.feeding import Feeding, Steps
+
+BLOCK_BYTES = 8 << 20
+"""Of a block, where the stage chooses: handing parts of it to threads costs some 50 µs."""
+
+LEAST_ROWS = 32
+"""Of a block."""
+
+EXACT = 1 << 53
+"""Up to where float64 holds every whole number."""
+
+TABLE_BYTES = 64 << 20
+"""For putting the table in order, at most: beyond it goes through files anyway."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was counted for one table."""
+
+    subject: Subject
+    counted: Counted
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the room is shared out.
+
+    Parameters
+    ----------
+    spec : Spec
+        The rows that come.
+    subjects : tuple of Subject
+        What is counted, a table each.
+    counter_room, table_room : int
+        Bytes of each counter, and for putting tables in order.
+    threads : int
+        Threads that feed one counter at a time.
+    block_rows, out_rows : int
+        Of blocks that come, and that go.
+    """
+
+    spec: Spec
+    subjects: tuple[Subject, ...]
+    counter_room: int
+    table_room: int
+    threads: int
+    block_rows: int
+    out_rows: int
+
+
+Deliver: TypeAlias = "Callable[[Sequence[Result], Table, Run], None]"
+"""Takes what was counted, and the table of it, where no rows come out."""
+
+
+@dataclass(frozen=True)
+class Counting(Streaming):
+    """Counts rows.
+
+    Parameters
+    ----------
+    options : CountFeatures
+        The verb.
+    labels, weights : Source or None
+        Files beside the rows.
+    directory : str
+        Where temporary files go.
+    deliver : callable, optional
+        Takes the results; then no rows come out, and the stage chooses its blocks, as the first one.
+    """
+
+    options: CountFeatures
+    labels: Source | None = None
+    weights: Source | None = None
+    directory: str = "."
+    deliver: Deliver | None = None
+
+    @property
+    def name(self) -> str:
+        """Its verb."""
+        return "count-features"
+
+    @property
+    def flow(self) -> Flow:
+        """Merges what was counted to one."""
+        return "reducing"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it is the first stage for sure."""
+        return self.deliver is not None
+
+    @property
+    def side_sources(self) -> Mapping[str, Source]:
+        """Labels and weights."""
+        found = {"read labels": self.labels, "read weights": self.weights}
+        return {name: source for name, source in found.items() if source is not None}
+
+    @property
+    def _flags(self) -> list[str]:
+        """What named the side sources."""
+        return [flag for flag, one in (("--by", self.labels), ("--weights", self.weights)) if one is not None]
+
+    def plan(self, spec: Spec) -> Spec:
+        """A table: a row for each value, its parts and its count."""
+        check_rows(self.options, spec)
+        self._check_beside(spec)
+        subjects = self.subjects(spec)
+        if self.deliver is not None:
+            return Spec(None, (sum(len(one.fields) for one in subjects[:1]) + 1,), np.dtype(np.int64))
+        return self._made(subjects)
+
+    def _check_beside(self, spec: Spec) -> None:
+        """Raise for files that do not go with the rows."""
+        for source, flag in ((self.labels, "--by"), (self.weights, "--weights")):
+            if source is not None:
+                check_beside(source, spec, f"count-features {flag}")
+                check_dtype(source.spec.dtype, source.name)
+
+    def subjects(self, spec: Spec) -> tuple[Subject, ...]:
+        """What is counted, a table each."""
+        return subjects_of(self.options, spec, self.labels)
+
+    def _made(self, subjects: Sequence[Subject]) -> Spec:
+        """Rows of a table as one array: key, count, and what else was asked for, in a dtype that holds them all."""
+        first = subjects[0]
+        if any(field.dtype.kind in "SU" for field in first.fields):
+            raise UsageError("count-features: text and counts make no array; use mlpipe count-features -o counts.csv")
+        width = (first.table is not None) + sum(math.prod(field.row_shape) for field in first.fields) + 1
+        width += self.options.normalize + self.options.cumulative
+        return Spec(None, (width,), self._common(first))
+
+    def _common(self, subject: Subject) -> np.dtype[Any]:
+        """The dtype of a table's array."""
+        options, kinds = self.options, {field.dtype.kind for field in subject.fields}
+        weighted = self.weights is not None and self.weights.spec.dtype.kind == "f"
+        if kinds & set("f") or weighted or options.normalize or options.approx or self._binned:
+            return np.dtype(np.float64)
+        # A count is never negative, so that the widest unsigned integers hold it, too.
+        widest = all(field.dtype.kind in "bu" for field in subject.fields) and any(
+            field.dtype == np.uint64 for field in subject.fields
+        )
+        if widest:
+            return np.dtype(np.uint64)
+        return np.dtype(np.float64 if any(field.dtype == np.uint64 for field in subject.fields) else np.int64)
+
+    @property
+    def _binned(self) -> bool:
+        return self.options.bins is not None or self.options.edges is not None
+
+    def hold(self, spec: Spec, room: Room) -> Held:
+        """Blocks and scratch for them; the rest is for counters, and for putting what they found in order."""
+        layout, held = self._arranged(spec, room)
+        facts: dict[str, Any] = {
+            "tables": len(layout.subjects),
+            "method": "chosen by the first rows: dense, table, or partitions",
+            "temporary_files": self.directory,
+        }
+        return Held(layout.block_rows if self.chooses else layout.out_rows, spec.dtype, held, facts, layout)
+
+    def _arranged(self, spec: Spec, room: Room) -> tuple[Layout, dict[str, int]]:
+        from mlpipe.stages.counters import least_room, least_table
+
+        subjects = self.subjects(spec)
+        threads = 1 if len(subjects) >= room.threads > 1 else room.threads
+        row_bytes = max(1, self._row_bytes(spec, subjects, room.threads))
+        least = sum(least_room(one, threads) for one in subjects)
+        table = least_table(subjects)
+        out = 0 if self.deliver is not None else buffer_bytes(self.plan(spec), 1)
+        needs = least + table + LEAST_ROWS * (row_bytes + out)
+        if needs > room.nbytes:
+            raise MemoryCeilingError("counters do not fit", needs=needs)
+        spare = room.nbytes - least - table
+        rows = spare // 4 // row_bytes
+        if self.chooses:
+            rows = max(LEAST_ROWS, min(rows, BLOCK_BYTES // max(1, spec.row_bytes)))
+        else:
+            rows = room.block_rows
+            if row_bytes * rows > spare:
+                raise MemoryCeilingError("counters do not fit", needs=least + table + rows * (row_bytes + out))
+        out_rows = max(1, min(room.block_rows or rows, spare // 8 // out)) if out else 0
+        scratch = rows * row_bytes + out_rows * out
+        table += min(TABLE_BYTES, (room.nbytes - scratch - least - table) // 4)
+        counters = room.nbytes - scratch - table
+        held = {"counters": counters, "table": table, "blocks": scratch}
+        return Layout(spec, subjects, counters // len(subjects), table, threads, rows, out_rows), held
+
+    @property
+    def _weight(self) -> np.dtype[Any] | None:
+        """Dtype of weights as counters take them."""
+        if self.weights is None:
+            return None
+        return np.dtype(np.float64 if self.weights.spec.dtype.kind == "f" else np.int64)
+
+    def _row_bytes(self, spec: Spec, subjects: Sequence[Subject], threads: int) -> int:
+        """Of a row on its way: as it comes, picked, cast, as keys, with what goes beside it."""
+        width = math.prod(spec.row_shape)
+        beside = sum(one.spec.dtype.itemsize for one in self.side_sources.values())
+        beside += spec.labels.row_bytes if spec.labels is not None and self.options.by is not None else 0
+        total = (BLOCKS_AHEAD * spec.row_bytes if self.chooses else 0) + (BLOCKS_AHEAD + 2) * beside
+        if self.options.where is not None:
+            total += 17 * width + spec.row_bytes + beside * width
+        if self.options.cast is not None:
+            total += width * np.dtype(self.options.cast).itemsize
+        if self.weights is not None:
+            total += 8 * (1 + width)
+        side_by_side = min(threads, len(subjects))
+        return total + side_by_side * max(one.keys_of_row * one.key_bytes for one in subjects)
+
+    def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
+        """Count all blocks; then hand on the table, or give it to whom it is for."""
+        from mlpipe.stages.counters import make_counter
+        from mlpipe.stages.feeding import Feeding
+
+        layout: Layout = held.layout
+        with ExitStack() as files:
+            with run.lane.state("compile"):
+                counters: list[Counter] = []
+                for subject in layout.subjects:
+                    counter = make_counter(
+                        subject, layout.counter_room, layout.threads, self.directory, layout.spec.rows, self._weight
+                    )
+                    files.callback(counter.close)
+                    counters.append(counter)
+            share = yield from self._count(blocks, layout, Feeding(layout.subjects, counters, run.workers), run)
+            found = []
+            for subject, counter in zip(layout.subjects, counters, strict=True):
+                counted = counter.finish(run.workers)
+                files.callback(counted.close)
+                found.append(Result(subject, counted))
+            table = self._table(found, layout)
+            files.callback(table.close)
+            if self.deliver is not None:
+                self.deliver(found, table, run)
+            else:
+                yield from self._rows(table, layout, share, run)
+
+    def _count(self, blocks: Blocks, layout: Layout, feed: Feeding, run: Run) -> Generator[Block, None, float]:
+        """Feed all rows to the counters; where no table comes out, blocks without rows say how far it is."""
+        steps = self._steps(layout, run)
+        total, share, seen = layout.spec.rows, 0.0, 0
+        for block in blocks:
+            rows = len(block.data)
+            feed(steps(block, seen))
+            run.lane.count(rows=rows, nbytes=block.data.nbytes)
+            seen += rows
+            block.release()
+            if self.deliver is None:
+                share += block.share
+            elif total:
+                yield Block(0, np.empty((0, 1)), share=rows / total)
+        steps.finish()
+        return share
+
+    def _steps(self, layout: Layout, run: Run) -> Steps:
+        """What is done to each block before it is counted."""
+        from mlpipe.stages.feeding import Casting, Picking, Steps, Weighing
+
+        spec, workers = layout.spec, run.workers
+        condition = self.options.condition()
+        made = replace(spec, row_shape=counted_shape(self.options, spec))
+        beside = {
+            name: Beside(source, name, f"count-features {flag}", layout.block_rows, run)
+            for name, source, flag in (
+                ("read labels", self.labels, "--by"),
+                ("read weights", self.weights, "--weights"),
+            )
+            if source is not None
+        }
+        weighing = None if self.weights is None else Weighing(self.weights.name, self.weights.spec.dtype)
+        return Steps(
+            beside.get("read labels"), beside.get("read weights"), weighing, self.options.by is not None,
+            layout.subjects[0].keys_of_row,
+            None if condition is None else Picking(condition, spec, workers),
+            None if self.options.cast is None else Casting(np.dtype(self.options.cast), made, workers),
+        )  # fmt: skip
+
+    def _table(self, found: Sequence[Result], layout: Layout) -> Table:
+        """The tables in the order and number asked for, as one."""
+        from mlpipe.counting.table import arranged, arranged_each
+
+        names, room = layout.subjects[0].names, layout.table_room
+        arrangement = self.options.arrangement()
+        if layout.subjects[0].table is None:
+            return arranged(found[0].counted, arrangement, names, room=room, directory=self.directory)
+        each = [(one.subject.table or 0, one.counted) for one in found]
+        return arranged_each(each, arrangement, names, room=room, directory=self.directory)
+
+    def _rows(self, table: Table, layout: Layout, share: float, run: Run) -> Blocks:
+        """The table as rows of one array."""
+        made = self.plan(layout.spec)
+        buffers, place = Buffers(run, made, layout.out_rows, BUFFERS), 0
+        for piece in table.pieces:
+            columns = [_in(made.dtype, name, column) for name, column in zip(table.names, piece, strict=True)]
+            for start in range(0, len(columns[0]), layout.out_rows):
+                rows = min(layout.out_rows, len(columns[0]) - start)
+                block = buffers.take(rows)
+                for number, column in enumerate(columns):
+                    block.data[:, number] = column[start : start + rows]
+                block.start, block.share = place, share
+                place, share = place + rows, 0.0
+                yield block
+
+
+def _in(dtype: np.dtype[Any], name: str, column: Column) -> Array:
+    """A column in the dtype of the array; raise InputError if that changes a value."""
+    if not isinstance(column, np.ndarray):
+        raise InputError(f"count-features: {name} is text, which no array of numbers holds")
+    if column.dtype.kind in "iu" and dtype.kind == "f" and column.dtype.itemsize == 8:
+        wrong = (column > EXACT) | (column < -EXACT) if column.dtype.kind == "i" else column > EXACT
+        if wrong.any():
+            value = column[int(wrong.argmax())]
+            raise InputError(
+                f"count-features: {name} {value} is not exact in float64, in which the array has to be; use mlpipe "
+                "count-features -o counts.npz"
+            )
+    return column.astype(dtype, copy=False)
