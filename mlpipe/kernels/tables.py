@@ -235,3 +235,11 @@ def sort_places(keys, other_keys, places, other_places, largest):
         if shift >= np.uint64(64):
             break
     return swapped
+
+
+@kernel
+def pad_text(content, offsets, out):
+    """Copy strings into rows of a 2-D array of zeros."""
+    for i in range(out.shape[0]):
+        for k in range(offsets[i + 1] - offsets[i]):
+            out[i, k] = content[offsets[i] + k]
