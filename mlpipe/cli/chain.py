@@ -142,7 +142,7 @@ def typer_parameter(one: Parameter) -> inspect.Parameter:
     elif one.many:
         kind, parse, metavar = tuple, parse or _of_text(_comma_separated(one)), metavar or "A,B,…"
         if one.repeat:
-            kind, default = list[tuple[Any, ...]], []
+            kind, default = list[str], []
     if parse is None and one.type in (int, float):
         parse, metavar = _of_text(_typed(one)), metavar or "N"
     if one.optional:

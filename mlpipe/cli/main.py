@@ -25,6 +25,7 @@ from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputEr
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
 COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
+    "count-features": "How often each value occurs, in arrays and texts of any size.",
     "run": "A chain of verbs: read, transform, write.",
     "verbs": "Every verb of a chain.",
     "info": "Shape, dtype, order and size from the header alone.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -11,11 +10,8 @@ from mlpipe.declare import option
 from mlpipe.kernels.steps import Cast as CastStep
 from mlpipe.kernels.steps import Steps
 from mlpipe.link import Spec
+from mlpipe.stages.dtypes import DType as DType
 from mlpipe.stages.rowwise import RowWise
-
-DType = Literal[
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"
-]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""``count-features``: how often each value occurs."""
+"""``count-features``: how often each value occurs.
+
+Its declaration is that of the command, too, whose help must cost nothing: NumPy is not imported here.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe.declare import option
 from mlpipe.errors import UsageError
-from mlpipe.link import Source
 from mlpipe.opening import Opening
-from mlpipe.stages.cast import DType
-from mlpipe.stages.subjects import CARRIED
-from mlpipe.stages.where import Where
+from mlpipe.stages.dtypes import DType
 
 if TYPE_CHECKING:
     from mlpipe.counting.table import Arrangement
+    from mlpipe.link import Source
     from mlpipe.stages.counting import Counting
+    from mlpipe.stages.where import Where
+
+CARRIED = "labels"
+"""What --by calls the labels that rows carry along."""
 
 RULES = ("auto", "fd", "doane", "scott", "stone", "rice", "sturges", "sqrt")
 """How `numpy.histogram` finds a number of bins."""
@@ -162,7 +167,11 @@ class CountFeatures:
 
     def condition(self) -> Where | None:
         """What --where says."""
-        return None if self.where is None else Where.of(self.where, "count-features --where")
+        if self.where is None:
+            return None
+        from mlpipe.stages.where import Where
+
+        return Where.of(self.where, "count-features --where")
 
     def open(self, opening: Opening) -> Counting:
         """Open the files of labels and weights; only headers are read."""

@@ -72,7 +72,23 @@ class Layout:
     out_rows: int
 
 
-Deliver: TypeAlias = "Callable[[Sequence[Result], Table, Run], None]"
+@dataclass(frozen=True)
+class Found:
+    """What was counted.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        For each table.
+    rows : int
+        That were read.
+    """
+
+    results: Sequence[Result]
+    rows: int
+
+
+Deliver: TypeAlias = "Callable[[Found, Table, Run], None]"
 """Takes what was counted, and the table of it, where no rows come out."""
 
 
@@ -245,7 +261,7 @@ class Counting(Streaming):
                     )
                     files.callback(counter.close)
                     counters.append(counter)
-            share = yield from self._count(blocks, layout, Feeding(layout.subjects, counters, run.workers), run)
+            rows, share = yield from self._count(blocks, layout, Feeding(layout.subjects, counters, run.workers), run)
             found = []
             for subject, counter in zip(layout.subjects, counters, strict=True):
                 counted = counter.finish(run.workers)
@@ -254,11 +270,13 @@ class Counting(Streaming):
             table = self._table(found, layout)
             files.callback(table.close)
             if self.deliver is not None:
-                self.deliver(found, table, run)
+                self.deliver(Found(found, rows), table, run)
             else:
                 yield from self._rows(table, layout, share, run)
 
-    def _count(self, blocks: Blocks, layout: Layout, feed: Feeding, run: Run) -> Generator[Block, None, float]:
+    def _count(
+        self, blocks: Blocks, layout: Layout, feed: Feeding, run: Run
+    ) -> Generator[Block, None, tuple[int, float]]:
         """Feed all rows to the counters; where no table comes out, blocks without rows say how far it is."""
         steps = self._steps(layout, run)
         total, share, seen = layout.spec.rows, 0.0, 0
@@ -273,7 +291,7 @@ class Counting(Streaming):
             elif total:
                 yield Block(0, np.empty((0, 1)), share=rows / total)
         steps.finish()
-        return share
+        return seen, share
 
     def _steps(self, layout: Layout, run: Run) -> Steps:
         """What is done to each block before it is counted."""

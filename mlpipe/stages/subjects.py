@@ -12,12 +12,10 @@ import numpy as np
 from mlpipe.errors import InputError, UsageError
 from mlpipe.link import Array, Labels, Source, Spec
 from mlpipe.npy_format import check_dtype
+from mlpipe.stages.count_features import CARRIED
 
 if TYPE_CHECKING:
     from mlpipe.stages.count_features import CountFeatures
-
-CARRIED = "labels"
-"""What --by calls the labels that rows carry along."""
 
 
 @dataclass(frozen=True)
