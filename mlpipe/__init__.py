@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlpipe.api import pairwise_distances
     from mlpipe.chain import Chain as Pipeline
     from mlpipe.chain import generate, read, read_raw
+    from mlpipe.counting.histogram import histogram
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
 
@@ -45,6 +46,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "generate",
+    "histogram",
     "open",
     "pairwise_distances",
     "read",
@@ -55,6 +57,7 @@ _LAZY = {
     "NpySource": ("mlpipe.readers.npy", "NpySource"),
     "Pipeline": ("mlpipe.chain", "Chain"),
     "generate": ("mlpipe.chain", "generate"),
+    "histogram": ("mlpipe.counting.histogram", "histogram"),
     "read": ("mlpipe.chain", "read"),
     "read_raw": ("mlpipe.chain", "read_raw"),
     "open": ("mlpipe.readers.npy", "NpySource"),
