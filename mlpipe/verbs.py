@@ -188,6 +188,13 @@ OWN = (
         "How often each value occurs.",
     ),
     _own(
+        "stats",
+        "stage",
+        "reducing",
+        "stages.stats:Stats",
+        "Statistics of each column and of all values; the rows are handed on as they are.",
+    ),
+    _own(
         "tee",
         "stage",
         "streaming",

@@ -26,6 +26,7 @@ from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputEr
 COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
     "count-features": "How often each value occurs, in arrays and texts of any size.",
+    "stats": "Statistics of each column and of all values, in one pass.",
     "run": "A chain of verbs: read, transform, write.",
     "verbs": "Every verb of a chain.",
     "info": "Shape, dtype, order and size from the header alone.",

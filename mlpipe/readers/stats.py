@@ -19,6 +19,12 @@ from mlpipe.readers.files import open_regular, shown_name
 LARGEST = 256 << 20
 """Bytes of one array at most: more columns than that has no row."""
 
+QUARTILES = {"lower", "median", "upper"}
+"""What `mlpipe stats` writes only if it is asked for quantiles."""
+
+DESCRIPTION = "mlpipe_stats"
+"""Name of an array that says: this file holds more than one verb wants. Its value is the version."""
+
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
@@ -30,8 +36,8 @@ def read_stats(path: str, kinds: Mapping[str, str], opening: Opening) -> dict[st
     path : str
         A ``.npz`` file, compressed or not.
     kinds : mapping of str to str
-        Name of each array it has to hold, no more and no less, and kind of its dtype: ``"i"`` for int64, ``"f"``
-        for float64. All have one shape.
+        Name of each array it has to hold, and kind of its dtype: ``"i"`` for int64, ``"f"`` for float64. All have one
+        shape. A file that `mlpipe stats` wrote may hold others, too, which are not read; no other file may.
     opening : Opening
         Told that this is an input.
 
@@ -48,7 +54,7 @@ def read_stats(path: str, kinds: Mapping[str, str], opening: Opening) -> dict[st
     with os.fdopen(descriptor, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                found = _members(archive, kinds, name)
+                found, told = _members(archive, kinds, name)
         except _DAMAGED as error:
             raise InputError(f"{name}: not a readable .npz file of statistics: {error}") from error
     for key, array in found.items():
@@ -58,23 +64,43 @@ def read_stats(path: str, kinds: Mapping[str, str], opening: Opening) -> dict[st
     if len({array.shape for array in found.values()}) > 1:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in found.items())
         raise InputError(f"{name}: shapes differ: {shapes}; save the statistics again")
+    if told:
+        _check_finite(found, name)
     return found
 
 
-def _members(archive: zipfile.ZipFile, kinds: Mapping[str, str], name: str) -> dict[str, Array]:
-    """The arrays, their names checked before anything is decompressed."""
+def _check_finite(found: Mapping[str, Array], name: str) -> None:
+    """Raise InputError for a number of a column with values that is not finite: it would make all of them NaN."""
+    for key, array in found.items():
+        wrong = ~np.isfinite(array) & (found.get("count", np.ones(array.shape)) > 0)
+        if wrong.any():
+            raise InputError(
+                f"{name}: {key} of column {int(wrong.reshape(-1).argmax())} is not finite, for its rows held infinite "
+                "values or too large ones; clip them first and save the statistics again"
+            )
+
+
+def _members(archive: zipfile.ZipFile, kinds: Mapping[str, str], name: str) -> tuple[dict[str, Array], bool]:
+    """The arrays, their names checked before anything is decompressed; and whether others are with them."""
     members = archive.infolist()
     names = [member.filename.removesuffix(".npy") for member in members]
-    if sorted(names) != sorted(kinds):
+    told = DESCRIPTION in names and len(set(names)) == len(names)
+    missing = [key for key in kinds if key not in names]
+    if told and missing:
+        advice = " with --quantiles 0.25,0.5,0.75" if QUARTILES & set(missing) else ""
+        raise InputError(f"{name}: holds no {' and no '.join(missing)}; save it again by mlpipe stats{advice}")
+    if not told and sorted(names) != sorted(kinds):
         held = ", ".join(map(ascii, names[:8])) or "nothing"
         raise InputError(f"{name}: holds {held}; statistics of this verb are {', '.join(kinds)}")
     found = {}
     for key, member in zip(names, members, strict=True):
+        if key not in kinds:
+            continue
         if member.file_size > LARGEST + MAX_HEADER_BYTES:
             raise InputError(f"{name}: {key} takes {member.file_size} bytes, more than the limit of {LARGEST}")
         with archive.open(member) as stream:
             found[key] = _array(stream.read(member.file_size + 1), f"{name}: {key}")
-    return found
+    return found, told
 
 
 def _array(content: bytes, name: str) -> Array:

@@ -140,8 +140,8 @@ class Covariance:
         if square is None:
             raise RuntimeError("sums by pair have squares")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            found = total.product / (np.sqrt(square) * np.sqrt(square.T))
-        found = np.clip(found, -1.0, 1.0)  # NaN stays
+            quotient = total.product / (np.sqrt(square) * np.sqrt(square.T))
+        found: Array = np.clip(quotient, -1.0, 1.0)  # NaN stays
         np.fill_diagonal(found, np.where(np.isnan(np.diagonal(found)), np.nan, 1.0))
         return found
 
