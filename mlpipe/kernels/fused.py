@@ -21,15 +21,20 @@ from mlpipe.kernels.program import storage as storage
 from mlpipe.kernels.steps import (
     JOINED,
     Constant,
+    Draw,
     Map,
     RowNumber,
     RowReduce,
+    Search,
     Select,
     Step,
     Steps,
     register,
     working,
 )
+
+FEW_EDGES = 16
+"""Among so many, comparing with all of them is quicker than a search by halves."""
 
 _NAME = re.compile(r"(?<!\w)\.?[A-Za-z_]\w*")  # an attribute is no name we know
 _WORDS = {"if", "else", "and", "or", "not"}
@@ -76,7 +81,7 @@ def _joined(steps: Steps, width: int) -> int:
     if any(isinstance(step, Select) for step in steps) or {"row", "column"} & set(_NAME.findall(sources)):
         return 1
     constants = [one for step in steps if isinstance(step, Map | RowReduce) for one in step.constants.values()]
-    if any(np.ndim(one) for one in constants) or any(isinstance(step, RowReduce) for step in steps):
+    if any(np.ndim(one) for one in constants) or any(isinstance(step, RowReduce | Draw) for step in steps):
         return max(1, JOINED // max(1, width))
     return 0
 
@@ -111,6 +116,7 @@ class _Writer:
         self.blocks: list[str] = []  # passes that are complete
         self.arguments: list[str] = []
         self.reduced: dict[str, str] = {}
+        self.drawn: dict[str, str] = {}
         self.computed = False
         self.begin("from_half(load_x(x, x_row + j0))" if dtype == np.float16 else "load_x(x, x_row + j0)", "width")
 
@@ -147,7 +153,7 @@ class _Writer:
 
     def stage(self, place: int, steps: Steps, after: np.dtype[Any]) -> None:
         """Write one stage."""
-        self.reduced, self.computed = {}, False
+        self.reduced, self.drawn, self.computed = {}, {}, False
         for at, step in enumerate(steps):
             self.step(place, at, step)
         if self.computed and register(self.dtype).kind == "f":
@@ -164,6 +170,10 @@ class _Writer:
             self.number(step)
         elif isinstance(step, Select):
             self.select(step)
+        elif isinstance(step, Draw):
+            self.draw(step)
+        elif isinstance(step, Search):
+            self.search(step)
         else:
             failed = f"bad{len(self.program.checks)}"
             if self.convert(step.dtype, failed if step.checked else None):
@@ -187,6 +197,7 @@ class _Writer:
         given = {"v": self.value, "row": "(first + i)", "column": f"j{self.level}"}
         names = set(_NAME.findall(source))
         given |= {name: self.beside(number, kind) for name, number in self.reduced.items() if name in names}
+        given |= {name: f"{kind.name}(load_{place}({place}, j{self.level}))" for name, place in self.drawn.items()}
         for name, constant in constants.items():
             given[name] = self.constant(name, constant, kind)
         return _renamed(source, given)
@@ -260,6 +271,37 @@ class _Writer:
         self.blocks.append(f"        {step.how}_rows({values}, {span}, rows, {number})\n")
         self.reduced[step.name] = number
         self.begin(origin, length)
+
+    def draw(self, step: Draw) -> None:
+        """Write random numbers into scratch, before the present pass over the row."""
+        words = []
+        for word in step.key:
+            words.append(f"c{len(self.arguments)}")
+            self.arguments.append(words[-1])
+            self.program.constants.append(np.uint64(word))
+        kind = np.dtype(np.float64)
+        if step.each == "row":
+            place, span = self.scratch(kind, self.joined), "1"
+            self.reduced[step.name] = place
+        else:
+            place, span = self.row_scratch(kind), "span" if self.joined > 1 else self.length
+            self.drawn[step.name] = place
+        self.blocks.append(f"        draw_{step.how}({', '.join(words)}, first + i * rows, {span}, rows, {place})\n")
+
+    def search(self, step: Search) -> None:
+        """Write a search: as comparisons, which are vectorised, with few edges, else by halves."""
+        edges = np.ascontiguousarray(step.edges, np.float64)
+        self.into(np.dtype(np.float64))
+        names = [f"c{len(self.arguments) + n}" for n in range(len(edges) if len(edges) <= FEW_EDGES else 1)]
+        self.arguments += names
+        if len(edges) <= FEW_EDGES:
+            self.program.constants += list(edges)
+            below = "<=" if step.side == "left" else "<"
+            self.new(" + ".join(f"int64(not ({self.value} {below} {name}))" for name in names))
+        else:
+            self.program.constants.append(edges.reshape(1, -1))  # two dimensions: it is not one of columns
+            self.new(f"{step.side}_place({names[0]}, {self.value})")
+        self.dtype, self.changed = np.dtype(np.int64), True
 
     def number(self, step: RowNumber) -> None:
         """Write a number of the row that is made from others."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.kernels import functions, memory, powers, scalars
+from mlpipe.kernels import drawn, functions, memory, powers, scalars
 from mlpipe.kernels._jit import kernel
 from mlpipe.kernels.steps import Cast
 from mlpipe.kernels.vocabulary import WORDS
@@ -24,6 +24,7 @@ NAMES: dict[str, Any] = {
     **{name: getattr(powers, name) for name in powers.NAMES},
     **{name: getattr(scalars, name) for name in scalars.NAMES},
     **{kind.__name__: kind for kind in _KINDS},
+    **{name: getattr(drawn, name) for name in drawn.NAMES},
     "abs": abs,
     "max": max,
     "min": min,

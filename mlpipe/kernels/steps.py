@@ -112,7 +112,47 @@ class Select:
     columns: npt.NDArray[np.int64]
 
 
-Step = Map | RowReduce | RowNumber | Cast | Select
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """Random numbers, float64, for the expressions of the same stage that follow.
+
+    They depend on the key, the row's position and the column alone, as `mlpipe.kernels.randoms` has it.
+
+    Parameters
+    ----------
+    name : str
+        By which expressions use them.
+    how : str
+        Even in [0, 1), or standard normal.
+    key : ndarray of uint64, shape (2,)
+        From `mlpipe.keys.key`.
+    each : str
+        One for every value, or for every row.
+    """
+
+    name: str
+    how: Literal["uniform", "normal"]
+    key: npt.NDArray[np.uint64]
+    each: Literal["value", "row"] = "value"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Where among edges each value lies, int64, as `numpy.searchsorted` says; NaN is larger than all.
+
+    Parameters
+    ----------
+    edges : ndarray of float64
+        In ascending order, at least one.
+    side : str
+        Whether a value that equals an edge lies to the left of it or to the right.
+    """
+
+    edges: npt.NDArray[np.float64]
+    side: Literal["left", "right"] = "right"
+
+
+Step = Map | RowReduce | RowNumber | Cast | Select | Draw | Search
 Steps = Sequence[Step]
 
 

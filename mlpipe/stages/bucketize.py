@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
 from mlpipe.declare import option
 from mlpipe.errors import InputError, UsageError
-from mlpipe.link import Array, Run, Spec
-from mlpipe.stages.mapped import Mapped, pieces
+from mlpipe.kernels.steps import Search, Steps
+from mlpipe.link import Spec
+from mlpipe.stages.rowwise import RowWise
 
 
 @dataclass(frozen=True)
-class Bucketize(Mapped):
+class Bucketize(RowWise):
     """In which interval between edges each value lies: 0 below the first edge, as numpy.digitize counts.
 
     An edge belongs to the interval above it, or with --right to the one below. NaN counts as larger than all edges. The
@@ -39,12 +39,6 @@ class Bucketize(Mapped):
             raise InputError(f"bucketize takes bool, integers and floats, not {spec.dtype.name}")
         return replace(spec, dtype=np.dtype(np.int64))
 
-    def fill(self, data: Array, out: Array, first: int, run: Run) -> None:
+    def steps(self, spec: Spec) -> Steps:
         """Look each value up."""
-        edges = np.array(self.edges, np.float64)
-        side: Literal["left", "right"] = "left" if self.right else "right"
-
-        def look_up(rows: slice, _worker: int) -> None:
-            out[rows] = np.searchsorted(edges, data[rows].astype(np.float64), side)
-
-        run.workers.run(look_up, pieces(len(data), run.workers.threads))
+        return [Search(np.array(self.edges, np.float64), "left" if self.right else "right")]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from mlpipe.declare import option
 from mlpipe.errors import UsageError
-from mlpipe.link import Array
+from mlpipe.kernels.steps import Draw, Map
 from mlpipe.stages.augment import Augment, epoch_option, seed_option
 
 
@@ -30,11 +29,7 @@ class Dropout(Augment):
         if not 0 <= self.rate < 1:
             raise UsageError(f"dropout --rate {self.rate}: give 0 or more, and less than 1")
 
-    def change(self, rows: Array, words: Array, first: int) -> None:
+    def change(self, words: Any) -> tuple[Draw, Map]:
         """Drop some."""
-        from mlpipe.kernels.randoms import uniform
-
-        drawn = np.empty_like(rows)
-        uniform(words, first, drawn)
-        rows /= 1 - self.rate
-        rows[drawn < self.rate] = 0
+        constants = {"rate": self.rate, "kept": 1 - self.rate, "zero": 0.0}
+        return Draw("drawn", "uniform", words), Map("where(drawn < rate, zero, v / kept)", constants)

@@ -134,7 +134,7 @@ class Call:
 
     def _of_columns(self, constant: Any) -> bool:
         """Whether a constant is repeated for rows that are joined."""
-        return self._joined != 1 and isinstance(constant, np.ndarray)
+        return self._joined != 1 and isinstance(constant, np.ndarray) and constant.ndim == 1
 
     def __call__(self, x: Array, out: Array, first: int, worker: int) -> bool:
         """Fill `out`; return whether a check failed."""

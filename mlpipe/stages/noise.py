@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from mlpipe.declare import option
 from mlpipe.errors import UsageError
-from mlpipe.link import Array
+from mlpipe.kernels.steps import Draw, Map
 from mlpipe.stages.augment import Augment, epoch_option, seed_option
 
 
@@ -30,11 +29,6 @@ class Noise(Augment):
         if not 0 <= self.sigma < math.inf:
             raise UsageError(f"noise --sigma {self.sigma}: give 0 or more")
 
-    def change(self, rows: Array, words: Array, first: int) -> None:
+    def change(self, words: Any) -> tuple[Draw, Map]:
         """Add it."""
-        from mlpipe.kernels.randoms import normal
-
-        drawn = np.empty_like(rows)
-        normal(words, first, drawn)
-        drawn *= self.sigma
-        rows += drawn
+        return Draw("drawn", "normal", words), Map("v + drawn * sigma", {"sigma": self.sigma})

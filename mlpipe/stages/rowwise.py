@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class RowWise(Streaming):
     `fuse` puts every run of neighbours into one stage, which compiles their steps into one loop. Each value is
     rounded to the dtype of a stage's `plan` at its end, so the bytes do not depend on what was fused.
     """
+
+    kernel_bytes: ClassVar[int] = 0
+    """What compiling takes, besides what every plan counts for the first kernels."""
 
     @property
     def in_place(self) -> bool:
@@ -104,6 +107,8 @@ class Fused(Streaming):
         specs = self._specs(spec)
         widest = max(math.prod(one.row_shape) for one in specs)
         held = {"rows": room.threads * ROW_BYTES * max(widest, JOINED) * len(self.stages)}
+        if kernels := sum(stage.kernel_bytes for stage in self.stages):
+            held["kernels"] = kernels
         if not self._in_place(spec, specs[-1]):
             held["blocks"] = buffer_bytes(specs[-1], room.block_rows)
         return Held(room.block_rows, spec.dtype, held, {}, specs)

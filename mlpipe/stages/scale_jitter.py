@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from mlpipe.declare import option
 from mlpipe.errors import UsageError
-from mlpipe.link import Array
+from mlpipe.kernels.steps import Draw, Map
 from mlpipe.stages.augment import Augment, epoch_option, seed_option
 
 
@@ -35,12 +34,7 @@ class ScaleJitter(Augment):
         """Its verb."""
         return "scale-jitter"
 
-    def change(self, rows: Array, words: Array, first: int) -> None:
+    def change(self, words: Any) -> tuple[Draw, Map]:
         """Multiply each row."""
-        from mlpipe.kernels.randoms import normal
-
-        factors = np.empty((len(rows), 1))
-        normal(words, first, factors)
-        factors *= self.sigma
-        factors += 1
-        rows *= factors
+        constants = {"sigma": self.sigma, "one": 1.0}
+        return Draw("drawn", "normal", words, "row"), Map("v * (drawn * sigma + one)", constants)

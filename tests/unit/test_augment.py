@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import mlpipe
 from mlpipe.errors import InputError, UsageError
 from mlpipe.kernels.features import mixing
+from mlpipe.kernels.randoms import normal, uniform
 from mlpipe.keys import key
 from mlpipe.link import Array
 from mlpipe.stages.dropout import Dropout
@@ -125,5 +128,45 @@ def test_bad_options(make: Any, message: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_complex_rows_are_refused(verb: Any) -> None:
-    with pytest.raises(InputError, match="not complex128"):
+    with pytest.raises(InputError, match="complex128"):
         augmented(verb(), np.zeros((3, 2), "c16"))
+
+
+@pytest.mark.parametrize("shape", [(700, 5), (900,), (300, 1), (40, 2, 3), (9, 3000), (50, 0), (0, 4)], ids=str)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2"])
+def test_the_numbers_are_those_of_the_row_and_the_column(shape: tuple[int, ...], dtype: str) -> None:
+    rows = RANDOM.integers(0, 50, shape).astype(dtype)
+    flat = rows.reshape(shape[0], int(np.prod(shape[1:]))).astype(np.float64)
+    kind = dtype if dtype[0] == "f" else "f8"
+    drawn, one = np.empty(flat.shape), np.empty((shape[0], 1))
+    normal(key(3, 2, "noise"), 0, drawn)
+    expected = (flat + drawn * 0.7).astype(kind).reshape(shape)
+    np.testing.assert_array_equal(augmented(Noise(0.7, seed=3, epoch=2), rows), expected)
+    uniform(key(3, 0, "dropout"), 0, drawn)
+    expected = np.where(drawn < 0.3, 0, flat / 0.7).astype(kind).reshape(shape)
+    np.testing.assert_array_equal(augmented(Dropout(0.3, seed=3), rows), expected)
+    normal(key(3, 0, "scale-jitter"), 0, one)
+    expected = (flat * (one * 0.2 + 1)).astype(kind).reshape(shape)
+    np.testing.assert_array_equal(augmented(ScaleJitter(0.2, seed=3), rows), expected)
+
+
+@pytest.mark.parametrize("shape", [(900, 6), (2000,), (7, 2, 900)], ids=str)
+def test_they_are_part_of_one_pass(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "X.npy", RANDOM.normal(size=shape).astype("f4"))
+    start = mlpipe.read(tmp_path / "X.npy").skip(2)
+    fused = start.abs().noise(sigma=0.5).log1p().dropout(rate=0.1).scale_jitter().clip(0, 9).bucketize((0.1, 0.5))
+    with fused.opened() as pipeline:
+        from mlpipe.engine.budget import plan
+
+        [stage] = plan(pipeline, 1 << 30, 2).pipeline.stages
+        assert stage.name == "abs + noise + log1p + dropout + scale-jitter + clip + bucketize"
+    apart = start
+    for verb in fused.verbs[2:]:
+        apart = mlpipe.Pipeline((*apart.verbs, verb)).batch(13)
+    np.testing.assert_array_equal(np.concatenate(list(fused)), np.concatenate(list(apart)))
+
+
+def test_noise_after_columns_were_chosen(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", np.zeros((40, 6)))
+    chosen = np.concatenate(list(mlpipe.read(tmp_path / "X.npy").select("4,1").noise(seed=5)))
+    np.testing.assert_array_equal(chosen, augmented(Noise(seed=5), np.zeros((40, 2))))

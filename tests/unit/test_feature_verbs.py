@@ -65,10 +65,10 @@ def test_bucketize(dtype: str, right: bool) -> None:
     rows = np.abs(X).astype(dtype)
     if dtype[0] == "f":
         rows[3, 2], rows[4, 4], rows[5, 1] = np.nan, np.inf, -np.inf
-    edges = (0.0, 1.0, 1.0, 4.0)
-    made = same_everywhere(Bucketize(edges, right), rows)
-    assert made.dtype == np.int64
-    np.testing.assert_array_equal(made, np.digitize(rows.astype("f8"), edges, right))
+    for edges in ((0.0, 1.0, 1.0, 4.0), (-np.inf, *np.linspace(0, 4, 40).repeat(2).tolist(), np.inf), (1.0,) * 17):
+        made = same_everywhere(Bucketize(edges, right), rows)
+        assert made.dtype == np.int64
+        np.testing.assert_array_equal(made, np.digitize(rows.astype("f8"), edges, right))
 
 
 def test_bucketize_refuses_edges_out_of_order() -> None:
