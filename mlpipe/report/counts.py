@@ -119,7 +119,9 @@ def _as_text(names: Sequence[str], columns: Sequence[Column], rows: int, total: 
             show(name, texts(column), isinstance(column, np.ndarray) and column.dtype.kind in "iuf")
     counts = _array(known["count"])
     show("count", [_number(count) for count in counts.tolist()], True)
-    if total:
+    if "share" in known:
+        show("share", [_share(share) for share in _array(known["share"]).tolist()], True)
+    elif total:
         show("share", [_share(count / total) for count in counts.tolist()], True)
     if "cumulative" in known:
         write = _share if "share" in known else _number
