@@ -78,10 +78,12 @@ def check_repeatable(pipeline: Pipeline) -> None:
     learning = [place for place, stage in enumerate(pipeline.stages) if _fits(stage)]
     if learning and not pipeline.source.seekable:
         link = pipeline.link(learning[0])
-        what = f"{link}:" if link else pipeline.stages[learning[0]].name
+        stage = pipeline.stages[learning[0]]
+        what = f"{link}:" if link else stage.name
+        instead = getattr(stage, "instead", "give --from STATS.npz, or read a file")
         raise UsageError(
             f"{what} reads all rows before the first one comes out, but {pipeline.source.name} can be "
-            "read only once; give --from STATS.npz, or read a file"
+            f"read only once; {instead}"
         )
 
 

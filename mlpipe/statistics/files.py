@@ -42,11 +42,14 @@ class Outputs:
     correlation: str | None
     opening: Opening
 
+    @property
+    def paths(self) -> list[str]:
+        """Those there are."""
+        return [path for path in (self.table, self.covariance, self.correlation) if path is not None]
+
     def check(self) -> None:
         """Raise OutputError for what can be known to fail."""
-        AtomicFiles(
-            [self._file(path, None) for path in (self.table, self.covariance, self.correlation) if path]
-        ).check()
+        AtomicFiles([self._file(path, None) for path in self.paths]).check()
 
     def write(self, statistics: Statistics) -> None:
         """Write what there is."""
