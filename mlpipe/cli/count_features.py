@@ -20,9 +20,13 @@ from mlpipe.registry import make
 from mlpipe.stages.count_features import CARRIED, CountFeatures
 
 if TYPE_CHECKING:
+    from mlpipe.cli.counted import Delivery
     from mlpipe.link import Source
     from mlpipe.opening import Opening
     from mlpipe.pipeline import Pipeline
+
+MOST_VALUES, MOST_BINS = 20, 100
+"""Rows that a terminal shows, unless --top asks for others."""
 
 Files = Annotated[
     list[str] | None,
@@ -108,8 +112,10 @@ def count_features(context: typer.Context, **values: Any) -> None:
         source = _source(flags, verb, opening)
         if flags.output not in (None, "-"):
             opening.ends(str(flags.output), "--output")
-        delivery = Delivery(source, flags.output, flags.as_json, opening)
-        pipeline = _pipeline(source, verb, delivery, opening)
+        noun = "rows" if flags.lines is None else "words" if flags.split else "lines"
+        limit = verb.top or (MOST_BINS if {"--bins", "--edges"} & set(verb.given()) else MOST_VALUES)
+        delivery = Delivery(source, flags.output, flags.as_json, opening, noun, limit)
+        pipeline = _pipeline(flags, source, verb, delivery, opening)
         if flags.output is not None:
             check_table(flags.output, opening)
         request = Request(
@@ -141,21 +147,36 @@ def _check(flags: Flags, verb: CountFeatures) -> None:
 def _source(flags: Flags, verb: CountFeatures, opening: Opening) -> Source:
     """What is read."""
     if flags.lines is not None:
-        raise NotImplementedError
+        from mlpipe.readers.text import TextSource
+
+        text = opening.files.enter_context(TextSource(flags.lines))
+        opening.inputs.append(text.fingerprint)
+        return text
     from mlpipe.readers.inputs import open_inputs
 
     return open_inputs(flags.files or [], opening, labelled=verb.by == CARRIED)
 
 
-def _pipeline(source: Source, verb: CountFeatures, delivery: Any, opening: Opening) -> Pipeline:
+def _pipeline(flags: Flags, source: Source, verb: CountFeatures, delivery: Delivery, opening: Opening) -> Pipeline:
     """The chain that the command is."""
+    from mlpipe.cli.counted import TableSink
     from mlpipe.pipeline import Pipeline
-    from mlpipe.stages.counting import Counting
+    from mlpipe.readers.text import TextSource
+    from mlpipe.stages.counting_lines import CountingLines
     from mlpipe.writers.nothing import NothingSink
 
-    stage = Counting(verb, deliver=delivery, **verb.opened(opening))
+    sink = NothingSink() if flags.output is None else TableSink()
+    if isinstance(source, TextSource):
+        directory = verb.temp_dir or opening.temporary
+        stage: Any = CountingLines(verb, None, None, directory, delivery, flags.split)
+    else:
+        stage = verb.stage(opening, delivery)
+        if stage.flow == "fitting" and not source.seekable:
+            raise UsageError(
+                f"--bins {verb.bins}: values are read more than once to find the edges, which {source.name} cannot; "
+                "give --edges, or a file"
+            )
     delivery.watch(stage.side_sources.values())
-    sink = NothingSink()
     return Pipeline(source, [stage], sink, [("read", source.spec)], "write")
 
 

@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mlpipe.cli.session import Session
+from mlpipe.measure.sizes import format_size
+from mlpipe.readers.files import shown_name
 from mlpipe.stages.counting import Found
+from mlpipe.writers.nothing import NothingSink
 from mlpipe.writers.tables import write_table
 
 if TYPE_CHECKING:
     from mlpipe.counting.table import Table
     from mlpipe.link import Run, Source
     from mlpipe.opening import Opening
+    from mlpipe.report.counts import Shown
+
+
+class TableSink(NothingSink):
+    """Stands for the file of a table, which the stage before writes itself: rows never come."""
+
+    stored = True
 
 
 class Delivery:
@@ -32,6 +42,10 @@ class Delivery:
         As the flag.
     opening : Opening
         Whether it may replace what is there.
+    noun : str
+        What rows are called.
+    limit : int
+        Rows that a terminal shows.
 
     Attributes
     ----------
@@ -39,8 +53,12 @@ class Delivery:
         What the record keeps.
     """
 
-    def __init__(self, source: Source, output: str | None, as_json: bool, opening: Opening) -> None:
+    def __init__(
+        self, source: Source, output: str | None, as_json: bool, opening: Opening, noun: str, limit: int
+    ) -> None:
         self._sources, self._output, self._as_json, self._opening = [source], output, as_json, opening
+        self._noun, self._limit = noun, limit
+        self._shown: Shown | None = None
         self.facts: dict[str, Any] = {}
 
     def watch(self, sources: Iterable[Source]) -> None:
@@ -51,9 +69,11 @@ class Delivery:
         """Write or show the table."""
         for source in self._sources:
             source.check_unchanged()
-        self.facts = facts_of(found)
+        self.facts = facts_of(found, self._noun)
         if self._output is None and not self._as_json and sys.stdout.isatty():
-            self._show(table)
+            from mlpipe.report.counts import first_rows
+
+            self._shown = first_rows(table, found.results[0].counted.total, self._limit)
             return
         form = ".json" if self._as_json and self._output is None else None
         rows = write_table(table, self._output or "-", self._opening, facts=self.facts, workers=run.workers, form=form)
@@ -61,25 +81,31 @@ class Delivery:
         if self._output not in (None, "-"):
             self.facts["output"] = self._output
 
-    def _show(self, table: Table) -> None:
-        raise NotImplementedError
-
     def finish(self, session: Session) -> None:
         """Say what was counted, and where the table is."""
         if self._as_json and self._output is not None:
             typer.echo(json.dumps(self.facts))
-        session.note(_summary(self.facts))
+        if self._shown is None:
+            session.note(summary(self.facts, self._noun))
+            return
+        from mlpipe.report.console import ReportConsole
+        from mlpipe.report.counts import counts_table
+
+        ReportConsole(file=sys.stdout).print(counts_table(self._shown, joined(self.facts)))
 
 
-def facts_of(found: Found) -> dict[str, Any]:
-    """What is said of the tables besides their rows; a number for each where there are several."""
+def facts_of(found: Found, noun: str) -> dict[str, Any]:
+    """What is said of the tables besides their rows; a list where there are several, with a part for each."""
     each = [result.counted for result in found.results]
+    columns = [result.subject.table for result in found.results]
+    several = columns[0] is not None
 
     def of(values: list[Any]) -> Any:
-        return values[0] if len(values) == 1 and found.results[0].subject.table is None else values
+        return values if several else values[0]
 
     return {
-        "rows": found.rows,
+        **({"columns": columns} if several else {}),
+        "rows": found.rows if noun == "rows" else each[0].total,
         "total": of([one.total for one in each]),
         "distinct": of([one.distinct for one in each]),
         "missing": of([one.missing for one in each]),
@@ -89,17 +115,31 @@ def facts_of(found: Found) -> dict[str, Any]:
     }
 
 
-def _summary(facts: dict[str, Any]) -> str:
+def joined(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of several tables as those of one.
+
+    Examples
+    --------
+    >>> joined({"distinct": [3, 4], "missing": [0, 1], "method": ["dense", "dense"], "why": ["a", "b"]})
+    {'distinct': 7, 'missing': 1, 'method': 'dense', 'why': 'a, b'}
+    """
+    if not isinstance(facts["distinct"], list):
+        return facts
+    methods, reasons = (list(dict.fromkeys(facts[name])) for name in ("method", "why"))
+    why = ", ".join(reasons) if len(reasons) < 4 else "as each column asked for"
+    together = {name: sum(facts[name]) for name in ("distinct", "missing")}
+    return {**facts, **together, "method": ", ".join(methods), "why": why}
+
+
+def summary(facts: dict[str, Any], noun: str) -> str:
     """A line for people."""
-    parts = [f"{facts['rows']:,} rows"]
-    if isinstance(facts["distinct"], list):
-        parts.append(f"{sum(facts['distinct']):,} distinct values in {len(facts['distinct'])} columns")
-        missing = sum(facts["missing"])
-        methods = list(dict.fromkeys(facts["method"]))
-        how = ", ".join(methods)
-    else:
-        parts.append(f"{facts['distinct']:,} distinct values")
-        missing, how = facts["missing"], f"{facts['method']} ({facts['why']})"
-    parts.append(f"{missing:,} missing")
-    counted = f"{', '.join(parts)}; counted by {how}"
-    return f"wrote {facts['output']}: {counted}" if "output" in facts else counted
+    whole = joined(facts)
+    of = f" of {len(facts['columns'])} columns" if "columns" in facts else ""
+    spilled = f", {format_size(whole['spilled_bytes'])} through temporary files" if whole["spilled_bytes"] else ""
+    counted = (
+        f"{whole['rows']:,} {noun}, {whole['distinct']:,} distinct{of}, {whole['missing']:,} missing; "
+        f"{whole['method']}: {whole['why']}{spilled}"
+    )
+    if "output" not in facts:
+        return counted
+    return f"wrote {shown_name(facts['output'])}: {facts['table_rows']:,} values; {counted}"

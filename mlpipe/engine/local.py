@@ -10,13 +10,13 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
-from mlpipe.buffers import WAKE, Channel, Closed, Pool, aligned_empty
+from mlpipe.buffers import WAKE, Channel, Closed, Pool
 from mlpipe.engine.budget import Plan
-from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source, read_into
+from mlpipe.engine.reader import Reader
+from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.pipeline import Pipeline
 from mlpipe.workers import Workers
@@ -239,8 +239,8 @@ class LocalRun:
         *,
         waiting: Lane | None = None,
     ) -> Blocks:
-        """Blocks of the row ranges, none longer than the first, read ahead by a thread of their own."""
-        reader = _Reader(self, source, iter(ranges), dtype, self._read_lanes[name], in_flight)
+        """Blocks of the row ranges, none longer than the first, read ahead by threads of their own."""
+        reader = Reader(self, source, iter(ranges), dtype, self._read_lanes[name], in_flight)
         return reader.blocks(waiting or self.lane)
 
 
@@ -253,87 +253,6 @@ class _StageRun:
     def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
         """Blocks of the row ranges."""
         return self._run.read(source, ranges, dtype, name, waiting=self.lane)
-
-
-class _Reader:
-    """Threads that read row ranges into buffers that go round; blocks come out in order."""
-
-    def __init__(
-        self,
-        run: LocalRun,
-        source: Source,
-        ranges: Iterator[tuple[int, int]],
-        dtype: np.dtype[np.generic],
-        lanes: Sequence[Lane],
-        in_flight: int,
-    ) -> None:
-        self._run, self._source, self._ranges, self._dtype = run, source, ranges, dtype
-        self._in_flight = in_flight
-        self._channel = run.channel()
-        self._pools: list[Pool] = []
-        self._turn, self._done = threading.Lock(), threading.Lock()
-        self._begun = self._sent = 0
-        self._early: dict[int, Block] = {}
-        self._at_work = len(lanes)
-        for lane in lanes:
-            run.thread(partial(self._read, lane), lane.name)
-
-    def blocks(self, lane: Lane) -> Blocks:
-        while (block := self._channel.take(lane, "wait_in")) is not None:
-            yield block
-
-    def _read(self, lane: Lane) -> None:
-        with lane:
-            try:
-                while (block := self._next(lane)) is not None:
-                    self._fill(lane, *block)
-                with self._done:
-                    self._at_work -= 1
-                    if not self._at_work:
-                        self._channel.finish()
-                with lane.state("wait_out"):  # the lane lasts as long as the run, so that its states add up to it
-                    self._run.over.wait()
-            except Closed:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised again where the blocks are used
-                self._channel.finish(error)
-
-    def _next(self, lane: Lane) -> tuple[int, Block] | None:
-        """The next range and its number, with buffers: whoever comes first gets both, so that none is waited for."""
-        with lane.state("wait_out"):
-            self._turn.acquire()
-        try:
-            start, stop = next(self._ranges, (0, 0))
-            if start == stop:
-                return None
-            self._pools = self._pools or self._make_pools(stop - start)
-            buffers = [pool.take(lane) for pool in self._pools]
-            number = self._begun
-            self._begun += 1
-        finally:
-            self._turn.release()
-
-        def release() -> None:
-            for pool, buffer in zip(self._pools, buffers, strict=True):
-                pool.give(buffer)
-
-        data, *labels = (buffer[: stop - start] for buffer in buffers)
-        return number, Block(start, data, release=release, labels=labels[0] if labels else None)
-
-    def _make_pools(self, rows: int) -> list[Pool]:
-        spec = self._source.spec
-        kinds = [(spec.row_shape, self._dtype), *([(spec.labels.row_shape, spec.labels.dtype)] if spec.labels else [])]
-        return [self._run.pool(self._in_flight, partial(aligned_empty, (rows, *shape), kind)) for shape, kind in kinds]
-
-    def _fill(self, lane: Lane, number: int, block: Block) -> None:
-        """Read a block, and hand on all that are in order by then."""
-        read_into(self._source, block.start, block.data, block.labels)
-        lane.count(rows=len(block.data), nbytes=len(block.data) * self._source.spec.row_bytes)
-        with self._done:
-            self._early[number] = block
-            while self._sent in self._early:
-                self._channel.put(self._early.pop(self._sent))
-                self._sent += 1
 
 
 class _Writer:

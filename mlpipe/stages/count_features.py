@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mlpipe.declare import option
 from mlpipe.errors import UsageError
@@ -18,14 +18,14 @@ from mlpipe.stages.dtypes import DType
 if TYPE_CHECKING:
     from mlpipe.counting.table import Arrangement
     from mlpipe.link import Source
-    from mlpipe.stages.counting import Counting
+    from mlpipe.stages.counting import Counting, Deliver
     from mlpipe.stages.where import Where
 
 CARRIED = "labels"
 """What --by calls the labels that rows carry along."""
 
-RULES = ("auto", "fd", "doane", "scott", "stone", "rice", "sturges", "sqrt")
-"""How `numpy.histogram` finds a number of bins."""
+RULES = ("auto", "fd", "doane", "scott", "rice", "sturges", "sqrt")
+"""How `numpy.histogram` finds a number of bins; but for stone, which takes hundreds of passes."""
 
 _CONTRADICTIONS = (
     (("--rows", "--pairs", "--column", "--each-column"), "each says what is counted"),
@@ -175,15 +175,17 @@ class CountFeatures:
 
     def open(self, opening: Opening) -> Counting:
         """Open the files of labels and weights; only headers are read."""
+        return self.stage(opening)
+
+    def stage(self, opening: Opening, deliver: Deliver | None = None) -> Counting:
+        """The stage, which gives its table to somebody, or hands it on as rows."""
+        from mlpipe.stages.binning import Binning
         from mlpipe.stages.counting import Counting
 
-        return Counting(self, **self.opened(opening))
-
-    def opened(self, opening: Opening) -> dict[str, Any]:
-        """Files beside the rows, and where temporary ones go."""
+        kind = Counting if self.bins is None and self.edges is None else Binning
         by = None if self.by in (None, CARRIED) else _file(str(self.by), "--by", opening)
         weights = None if self.weights is None else _file(self.weights, "--weights", opening)
-        return {"labels": by, "weights": weights, "directory": self.temp_dir or opening.temporary}
+        return kind(self, by, weights, self.temp_dir or opening.temporary, deliver)
 
 
 def _file(path: str, flag: str, opening: Opening) -> Source:

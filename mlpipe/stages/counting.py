@@ -10,28 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mlpipe.errors import InputError, MemoryCeilingError, UsageError
-from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Flow, Held, Room, Run, Source, Spec
+from mlpipe.errors import MemoryCeilingError
+from mlpipe.link import BLOCKS_AHEAD, Block, Blocks, Flow, Held, Room, Run, Source, Spec
 from mlpipe.npy_format import check_dtype
 from mlpipe.stages.beside import Beside, check_beside
-from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming, buffer_bytes
+from mlpipe.stages.count_rows import made_spec, rows_of
+from mlpipe.stages.streaming import Streaming, buffer_bytes
 from mlpipe.stages.subjects import Subject, check_rows, counted_shape, subjects_of
+from mlpipe.workers import Workers
 
 if TYPE_CHECKING:
-    from mlpipe.counting.columns import Column
     from mlpipe.counting.counted import Counted, Counter
     from mlpipe.counting.table import Table
     from mlpipe.stages.count_features import CountFeatures
-    from mlpipe.stages.feeding import Feeding, Steps
+    from mlpipe.stages.feeding import Steps
 
 BLOCK_BYTES = 8 << 20
 """Of a block, where the stage chooses: handing parts of it to threads costs some 50 µs."""
 
 LEAST_ROWS = 32
 """Of a block."""
-
-EXACT = 1 << 53
-"""Up to where float64 holds every whole number."""
 
 TABLE_BYTES = 64 << 20
 """For putting the table in order, at most: beyond it goes through files anyway."""
@@ -147,7 +145,7 @@ class Counting(Streaming):
         subjects = self.subjects(spec)
         if self.deliver is not None:
             return Spec(None, (sum(len(one.fields) for one in subjects[:1]) + 1,), np.dtype(np.int64))
-        return self._made(subjects)
+        return made_spec(self.options, subjects[0], self._weight)
 
     def _check_beside(self, spec: Spec) -> None:
         """Raise for files that do not go with the rows."""
@@ -160,50 +158,36 @@ class Counting(Streaming):
         """What is counted, a table each."""
         return subjects_of(self.options, spec, self.labels)
 
-    def _made(self, subjects: Sequence[Subject]) -> Spec:
-        """Rows of a table as one array: key, count, and what else was asked for, in a dtype that holds them all."""
-        first = subjects[0]
-        if any(field.dtype.kind in "SU" for field in first.fields):
-            raise UsageError("count-features: text and counts make no array; use mlpipe count-features -o counts.csv")
-        width = (first.table is not None) + sum(math.prod(field.row_shape) for field in first.fields) + 1
-        width += self.options.normalize + self.options.cumulative
-        return Spec(None, (width,), self._common(first))
-
-    def _common(self, subject: Subject) -> np.dtype[Any]:
-        """The dtype of a table's array."""
-        options, kinds = self.options, {field.dtype.kind for field in subject.fields}
-        weighted = self.weights is not None and self.weights.spec.dtype.kind == "f"
-        if kinds & set("f") or weighted or options.normalize or options.approx or self._binned:
-            return np.dtype(np.float64)
-        # A count is never negative, so that the widest unsigned integers hold it, too.
-        widest = all(field.dtype.kind in "bu" for field in subject.fields) and any(
-            field.dtype == np.uint64 for field in subject.fields
-        )
-        if widest:
-            return np.dtype(np.uint64)
-        return np.dtype(np.float64 if any(field.dtype == np.uint64 for field in subject.fields) else np.int64)
-
-    @property
-    def _binned(self) -> bool:
-        return self.options.bins is not None or self.options.edges is not None
-
     def hold(self, spec: Spec, room: Room) -> Held:
         """Blocks and scratch for them; the rest is for counters, and for putting what they found in order."""
         layout, held = self._arranged(spec, room)
-        facts: dict[str, Any] = {
-            "tables": len(layout.subjects),
-            "method": "chosen by the first rows: dense, table, or partitions",
-            "temporary_files": self.directory,
-        }
-        return Held(layout.block_rows if self.chooses else layout.out_rows, spec.dtype, held, facts, layout)
+        rows = layout.out_rows if room.block_rows else layout.block_rows
+        return Held(rows, spec.dtype, held, {"tables": len(layout.subjects), **self._facts()}, layout)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the plan shows."""
+        return {"method": "chosen by the first rows: dense, table or partitions", "temporary_files": self.directory}
+
+    def _least(self, subject: Subject, threads: int) -> int:
+        """Bytes without which a counter does not work."""
+        from mlpipe.stages.counters import least_room
+
+        return least_room(subject, threads)
+
+    def _counter(self, subject: Subject, layout: Layout) -> Counter:
+        """A new counter."""
+        from mlpipe.stages.counters import make_counter
+
+        rows = layout.spec.rows
+        return make_counter(subject, layout.counter_room, layout.threads, self.directory, rows, self._weight)
 
     def _arranged(self, spec: Spec, room: Room) -> tuple[Layout, dict[str, int]]:
-        from mlpipe.stages.counters import least_room, least_table
+        from mlpipe.stages.counters import least_table
 
         subjects = self.subjects(spec)
         threads = 1 if len(subjects) >= room.threads > 1 else room.threads
         row_bytes = max(1, self._row_bytes(spec, subjects, room.threads))
-        least = sum(least_room(one, threads) for one in subjects)
+        least = sum(self._least(one, threads) for one in subjects)
         table = least_table(subjects)
         out = 0 if self.deliver is not None else buffer_bytes(self.plan(spec), 1)
         needs = least + table + LEAST_ROWS * (row_bytes + out)
@@ -211,7 +195,7 @@ class Counting(Streaming):
             raise MemoryCeilingError("counters do not fit", needs=needs)
         spare = room.nbytes - least - table
         rows = spare // 4 // row_bytes
-        if self.chooses:
+        if not room.block_rows:
             rows = max(LEAST_ROWS, min(rows, BLOCK_BYTES // max(1, spec.row_bytes)))
         else:
             rows = room.block_rows
@@ -248,37 +232,31 @@ class Counting(Streaming):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Count all blocks; then hand on the table, or give it to whom it is for."""
-        from mlpipe.stages.counters import make_counter
-        from mlpipe.stages.feeding import Feeding
-
         layout: Layout = held.layout
         with ExitStack() as files:
+            counters: list[Counter] = []
             with run.lane.state("compile"):
-                counters: list[Counter] = []
                 for subject in layout.subjects:
-                    counter = make_counter(
-                        subject, layout.counter_room, layout.threads, self.directory, layout.spec.rows, self._weight
-                    )
-                    files.callback(counter.close)
-                    counters.append(counter)
-            rows, share = yield from self._count(blocks, layout, Feeding(layout.subjects, counters, run.workers), run)
-            found = []
-            for subject, counter in zip(layout.subjects, counters, strict=True):
-                counted = counter.finish(run.workers)
-                files.callback(counted.close)
-                found.append(Result(subject, counted))
+                    counters.append(self._counter(subject, layout))
+                    files.callback(counters[-1].close)
+            rows, share = yield from self._count(blocks, layout, counters, run)
+            found = Found(finished(layout, counters, run.workers), rows)
+            for result in found.results:
+                files.callback(result.counted.close)
             table = self._table(found, layout)
             files.callback(table.close)
             if self.deliver is not None:
-                self.deliver(Found(found, rows), table, run)
+                self.deliver(found, table, run)
             else:
-                yield from self._rows(table, layout, share, run)
+                yield from rows_of(table, self.plan(layout.spec), layout.out_rows, share, run)
 
     def _count(
-        self, blocks: Blocks, layout: Layout, feed: Feeding, run: Run
+        self, blocks: Blocks, layout: Layout, counters: Sequence[Counter], run: Run
     ) -> Generator[Block, None, tuple[int, float]]:
         """Feed all rows to the counters; where no table comes out, blocks without rows say how far it is."""
-        steps = self._steps(layout, run)
+        from mlpipe.stages.feeding import Feeding
+
+        steps, feed = self._steps(layout, run), Feeding(layout.subjects, counters, run.workers)
         total, share, seen = layout.spec.rows, 0.0, 0
         for block in blocks:
             rows = len(block.data)
@@ -293,66 +271,52 @@ class Counting(Streaming):
         steps.finish()
         return seen, share
 
-    def _steps(self, layout: Layout, run: Run) -> Steps:
-        """What is done to each block before it is counted."""
+    def _steps(self, layout: Layout, run: Run, *, beside: bool = True) -> Steps:
+        """What is done to each block before it is counted; in a pass before, files beside the rows are left alone."""
         from mlpipe.stages.feeding import Casting, Picking, Steps, Weighing
 
         spec, workers = layout.spec, run.workers
         condition = self.options.condition()
         made = replace(spec, row_shape=counted_shape(self.options, spec))
-        beside = {
+        files = {
             name: Beside(source, name, f"count-features {flag}", layout.block_rows, run)
             for name, source, flag in (
                 ("read labels", self.labels, "--by"),
                 ("read weights", self.weights, "--weights"),
             )
-            if source is not None
+            if source is not None and beside
         }
         weighing = None if self.weights is None else Weighing(self.weights.name, self.weights.spec.dtype)
         return Steps(
-            beside.get("read labels"), beside.get("read weights"), weighing, self.options.by is not None,
+            files.get("read labels"), files.get("read weights"), weighing, self.options.by is not None,
             layout.subjects[0].keys_of_row,
             None if condition is None else Picking(condition, spec, workers),
             None if self.options.cast is None else Casting(np.dtype(self.options.cast), made, workers),
         )  # fmt: skip
 
-    def _table(self, found: Sequence[Result], layout: Layout) -> Table:
+    def _table(self, found: Found, layout: Layout) -> Table:
         """The tables in the order and number asked for, as one."""
         from mlpipe.counting.table import arranged, arranged_each
 
         names, room = layout.subjects[0].names, layout.table_room
         arrangement = self.options.arrangement()
         if layout.subjects[0].table is None:
-            return arranged(found[0].counted, arrangement, names, room=room, directory=self.directory)
-        each = [(one.subject.table or 0, one.counted) for one in found]
+            return arranged(found.results[0].counted, arrangement, names, room=room, directory=self.directory)
+        each = [(one.subject.table or 0, one.counted) for one in found.results]
         return arranged_each(each, arrangement, names, room=room, directory=self.directory)
 
-    def _rows(self, table: Table, layout: Layout, share: float, run: Run) -> Blocks:
-        """The table as rows of one array."""
-        made = self.plan(layout.spec)
-        buffers, place = Buffers(run, made, layout.out_rows, BUFFERS), 0
-        for piece in table.pieces:
-            columns = [_in(made.dtype, name, column) for name, column in zip(table.names, piece, strict=True)]
-            for start in range(0, len(columns[0]), layout.out_rows):
-                rows = min(layout.out_rows, len(columns[0]) - start)
-                block = buffers.take(rows)
-                for number, column in enumerate(columns):
-                    block.data[:, number] = column[start : start + rows]
-                block.start, block.share = place, share
-                place, share = place + rows, 0.0
-                yield block
 
+def finished(layout: Layout, counters: Sequence[Counter], workers: Workers) -> list[Result]:
+    """What each counter found; those that one thread feeds are finished side by side."""
+    results: list[Result | None] = [None] * len(counters)
 
-def _in(dtype: np.dtype[Any], name: str, column: Column) -> Array:
-    """A column in the dtype of the array; raise InputError if that changes a value."""
-    if not isinstance(column, np.ndarray):
-        raise InputError(f"count-features: {name} is text, which no array of numbers holds")
-    if column.dtype.kind in "iu" and dtype.kind == "f" and column.dtype.itemsize == 8:
-        wrong = (column > EXACT) | (column < -EXACT) if column.dtype.kind == "i" else column > EXACT
-        if wrong.any():
-            value = column[int(wrong.argmax())]
-            raise InputError(
-                f"count-features: {name} {value} is not exact in float64, in which the array has to be; use mlpipe "
-                "count-features -o counts.npz"
-            )
-    return column.astype(dtype, copy=False)
+    def finish(place: int, own: Workers) -> None:
+        results[place] = Result(layout.subjects[place], counters[place].finish(own))
+
+    if layout.threads == workers.threads:
+        for place in range(len(counters)):
+            finish(place, workers)
+    else:
+        alone = [Workers(layout.threads) for _ in range(workers.threads)]
+        workers.run(lambda place, worker: finish(place, alone[worker]), range(len(counters)))
+    return [result for result in results if result is not None]
