@@ -177,9 +177,11 @@ def _drawing(plot: Path | None, opening: Opening) -> Any:
 
 def _show(result: Statistics, stage: DescribingStage, *, as_json: bool, outputs: list[Any], session: Session) -> None:
     """Print the table, unless it went to a file, and say where the others are."""
-    from mlpipe.report.stats import stats_table
+    from mlpipe.report.stats import notes, stats_table
     from mlpipe.statistics.files import json_facts
 
+    for note in notes(result):
+        session.note(note)
     if as_json:
         typer.echo(json.dumps(json_facts(result)))
     elif stage.verb.output is None:

@@ -155,8 +155,6 @@ class _Terminal:
         yield table
         if len(shown) < len(found):
             yield Text(f"and {len(found) - len(shown):,} more columns; -o FILE.csv has them all", style="dim")
-        for note in notes(found):
-            yield Text(note, style="dim")
 
 
 def _fitting(columns: list[_Column], width: int) -> list[_Column]:

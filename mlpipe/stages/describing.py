@@ -107,7 +107,7 @@ def arrange(wanted: Wanted, spec: Spec, room: Room, directory: str) -> Arrangeme
         held["histograms"] = Histograms.nbytes(min(columns, MOST_PLOTTED), threads, room.block_rows)
         passes = 2
     if wanted.approx:
-        held["sketches"] = _sketch_bytes(wanted, columns)
+        held["sketches"] = _sketch_bytes(wanted, columns, threads)
     left = room.nbytes - sum(held.values())
     if left < 0:
         raise MemoryCeilingError("statistics do not fit", needs=room.nbytes - left)
@@ -159,8 +159,14 @@ def _with_tallies(arrangement: Arrangement, left: int, room: Room) -> Arrangemen
     return replace(arrangement, passes=passes, nbytes=held, tally_room=left // together, together=together)
 
 
-def _sketch_bytes(wanted: Wanted, columns: int) -> int:
+def _sketch_bytes(wanted: Wanted, columns: int, threads: int) -> int:
+    """Of a sketch for each column and one for all values, and of what they are fed with."""
     from mlpipe.counting import sketches
 
-    each = (sketches.QUANTILE_BYTES if wanted.quantiles else 0) + (sketches.DISTINCT_BYTES if wanted.unique else 0)
-    return each * sum(several(columns))
+    each = with_food = 0
+    if wanted.quantiles:
+        each, with_food = 32 * sketches.K_QUANTILES, sketches.QUANTILE_BYTES
+    if wanted.unique:
+        each += sketches.DISTINCT_BYTES - 48 * sketches.CHUNK
+        with_food += sketches.DISTINCT_BYTES
+    return each * sum(several(columns)) + threads * with_food

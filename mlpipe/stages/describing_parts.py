@@ -15,7 +15,7 @@ from mlpipe.statistics.covariance import Covariance
 from mlpipe.statistics.describe import Describe
 from mlpipe.statistics.histograms import MOST_PLOTTED, Histograms
 from mlpipe.statistics.quantiles import Quantiles
-from mlpipe.statistics.results import Found
+from mlpipe.statistics.results import Found, missing_of
 from mlpipe.workers import Workers
 
 
@@ -76,6 +76,59 @@ class _Exact(_Done):
             found.quantiles = np.concatenate([*values, values[-1]][:2], axis=1)
 
 
+class _Sketched(_Done):
+    """Quantiles by sketches, in the first pass."""
+
+    def __init__(self, at: Sequence[float], how: Arrangement) -> None:
+        from mlpipe.counting.sketches import QuantileSketch
+
+        self._at, self._over = at, False
+        self._sketches = [QuantileSketch() for _ in range(sum(several(how.columns)))]
+
+    def add(self, rows: Array, workers: Workers) -> None:
+        """Feed a sketch for each column, and that for all values."""
+        if not self._over:
+            workers.run(lambda place, _: self._sketches[place].add(_column(rows, place)), range(len(self._sketches)))
+
+    def end_pass(self, found: Found, workers: Workers) -> None:
+        """Ask the sketches."""
+        if not self._over:
+            values = np.array([sketch.quantiles(self._at) for sketch in self._sketches])
+            found.quantiles = np.concatenate([values, values[-1:]])[: found.columns + 1].T
+            found.rank_error, self._over = max(sketch.rank_error for sketch in self._sketches), True
+
+
+class _Estimated(_Done):
+    """Numbers of distinct values by sketches, in the first pass."""
+
+    def __init__(self, how: Arrangement) -> None:
+        from mlpipe.counting.sketches import DistinctSketch
+
+        self._over = False
+        self._sketches = [DistinctSketch() for _ in range(sum(several(how.columns)))]
+
+    def add(self, rows: Array, workers: Workers) -> None:
+        """Feed a sketch for each column, and that for all values."""
+        if not self._over:
+            workers.run(lambda place, _: self._sketches[place].add(_column(rows, place)), range(len(self._sketches)))
+
+    def end_pass(self, found: Found, workers: Workers) -> None:
+        """Ask the sketches, for which all NaN are one value."""
+        if self._over:
+            return
+        estimates = [sketch.estimate() for sketch in self._sketches]
+        values = np.array([one.value for one in estimates])
+        values -= missing_of(found)[: len(values)] > 0
+        found.distinct = np.concatenate([values, values[-1:]])[: found.columns + 1]
+        errors = [max(one.high - one.value, one.value - one.low) / max(one.value, 1.0) for one in estimates]
+        found.distinct_error, self._over = max(errors), True
+
+
+def _column(rows: Array, place: int) -> Array:
+    """A column; the one after the last is all values."""
+    return np.ascontiguousarray(rows[:, place] if place < rows.shape[1] else rows).reshape(-1)
+
+
 class _Distinct:
     """Numbers of distinct values: exact, of some columns in each pass."""
 
@@ -88,8 +141,7 @@ class _Distinct:
         """Count some of the columns; the one after the last is all values."""
         self._counters = self._counters or self._start()
         for place, counter in enumerate(self._counters, self._first):
-            values = rows[:, place] if place < rows.shape[1] else rows
-            counter.add(np.ascontiguousarray(values).reshape(-1), workers)
+            counter.add(_column(rows, place), workers)
 
     def _start(self) -> list[Counter]:
         from mlpipe.counting.tally import Tally
@@ -188,7 +240,7 @@ class Describing:
     """
 
     def __init__(self, wanted: Wanted, how: Arrangement, rows: int | None) -> None:
-        self.found, self.done = Found(), 0
+        self.found, self.done = Found(how.columns), 0
         self._columns = how.columns
         self._parts = _make_parts(wanted, how, rows)
 
@@ -231,9 +283,9 @@ def _make_parts(wanted: Wanted, how: Arrangement, rows: int | None) -> list[Part
     if how.exact:
         parts.append(_Exact(wanted.quantiles, how))
     if wanted.approx and wanted.quantiles:
-        raise NotImplementedError
+        parts.append(_Sketched(wanted.quantiles, how))
     if wanted.unique:
-        parts.append(_Distinct(how, rows))
+        parts.append(_Estimated(how) if wanted.approx else _Distinct(how, rows))
     if wanted.covariance:
         parts.append(_Covaried(how))
     if wanted.histograms:

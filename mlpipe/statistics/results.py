@@ -30,6 +30,8 @@ class Found:
 
     Parameters
     ----------
+    columns : int
+        Values of a row.
     rows : int
         How many went by.
     description : Description
@@ -48,6 +50,7 @@ class Found:
         Of the first columns.
     """
 
+    columns: int
     rows: int = 0
     description: Description | None = None
     quantiles: Array | None = None
@@ -142,6 +145,14 @@ def described(description: Description) -> tuple[dict[str, Array], dict[str, Any
     return {n: description.columns[n] for n in names if n != "std"}, {
         n: description.overall[n] for n in names if n != "std"
     }
+
+
+def missing_of(found: Found) -> Array:
+    """How many values are missing of each column, and of all."""
+    if found.description is None:
+        raise RuntimeError("no pass was made")
+    columns, overall = described(found.description)
+    return np.append(columns["missing"], overall["missing"])
 
 
 def with_ddof(variance: Any, count: Any, ddof: int) -> Array:
