@@ -84,23 +84,26 @@ def first_rows(table: Table, total: int | float, limit: int = LIMIT) -> Shown:
     (('value', 'count', 'share'), (['3'], ['1,200'], ['80.0 %']), 1)
     """
     held: list[tuple[Column, ...]] = []
-    rows = 0
+    rows, last = 0, -np.inf
+    binned = all(name in table.names for name in _ENDS)
     try:
         for piece in table.pieces:
+            if binned:  # the last bin may be any row
+                last = max(last, _array(piece[table.names.index("high")]).max(initial=-np.inf))
             if rows < limit:
                 held.append(tuple(take(column, slice(0, limit - rows)) for column in piece))
                 held[-1] = tuple(column.copy() for column in held[-1])
-            elif table.rows is not None:
+            elif table.rows is not None and not binned:
                 break
             rows += length(piece[0])
     finally:
         table.close()
     empty = tuple(np.empty(0, dtype or np.int64) for dtype in table.dtypes)
     columns = [concatenate(parts) for parts in zip(*held, strict=True)] if held else list(empty)
-    return _as_text(table.names, columns, rows if table.rows is None else table.rows, total)
+    return _as_text(table.names, columns, rows if table.rows is None else table.rows, total, last)
 
 
-def _as_text(names: Sequence[str], columns: Sequence[Column], rows: int, total: int | float) -> Shown:
+def _as_text(names: Sequence[str], columns: Sequence[Column], rows: int, total: int | float, last: float) -> Shown:
     """Columns as text."""
     known = dict(zip(names, columns, strict=True))
     headings: list[str] = []
@@ -113,7 +116,7 @@ def _as_text(names: Sequence[str], columns: Sequence[Column], rows: int, total: 
         right.append(figures)
 
     if all(name in known for name in _ENDS):
-        show("bin", _intervals(_array(known["low"]), _array(known["high"]), rows), True)
+        show("bin", _intervals(_array(known["low"]), _array(known["high"]), last), True)
     for name, column in known.items():
         if name not in (*_ENDS, *_FIGURES):
             show(name, texts(column), isinstance(column, np.ndarray) and column.dtype.kind in "iuf")
@@ -160,14 +163,15 @@ def _array(column: Column) -> Array:
     return column
 
 
-def _intervals(low: Array, high: Array, rows: int) -> list[str]:
-    """Bins, which hold their lower end; the last one holds its upper end, too."""
-    for digits in range(6, 18):
+def _intervals(low: Array, high: Array, last: float) -> list[str]:
+    """Bins, which hold their lower end; the one that ends at `last` holds its upper end, too."""
+    ends: list[list[str]] = [[], []]
+    for digits in range(6, 18):  # as many as tell them apart
         ends = [[f"{end:.{digits}g}" for end in column.tolist()] for column in (low, high)]
-        if all(first != last for first, last in zip(*ends, strict=True)):
+        if all(first != second for first, second in zip(*ends, strict=True)):
             break
-    pairs = enumerate(zip(*ends, strict=True), 1)
-    return [f"[{first}, {last}{']' if at == rows else ')'}" for at, (first, last) in pairs]
+    closed = (high == last).tolist()
+    return [f"[{first}, {second}{']' if at else ')'}" for first, second, at in zip(*ends, closed, strict=True)]
 
 
 def _number(value: int | float) -> str:
@@ -262,7 +266,8 @@ class _Terminal:
         if lost:
             yield Text(f"{dots} {_amount(len(lost), 'column')} more, to {lost[-1]}", style="dim")
         if self.shown.more > 0:
-            yield Text(f"{dots} {_amount(self.shown.more, 'more value')}: {self.hint}", style="dim")
+            noun = "more bin" if "bin" in self.shown.headings else "more value"
+            yield Text(f"{dots} {_amount(self.shown.more, noun)}: {self.hint}", style="dim")
         for name, text in self.lines:
             yield Text.assemble((f"{name:<9}", "bold"), _encodable(text, encoding))
 

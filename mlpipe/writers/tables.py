@@ -141,9 +141,9 @@ def write_table(
     2
     """
     found = form_of(path, form)
-    check_table(path, opening, table.names, table.dtypes, form)
     pieces: Any = table.pieces
     with closing(pieces) if hasattr(pieces, "close") else nullcontext():
+        check_table(path, opening, table.names, table.dtypes, form)
         if found == ".npy":
             return write_npy(table, path, opening)
         if found == ".npz":

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from mlpipe.counting.columns import Text, begins, column_bytes, concatenate, length, order_of, take
 
+FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 STRINGS = st.lists(st.binary(max_size=20) | st.text("ab", max_size=20).map(str.encode), max_size=60)
 DTYPES = ("?", "i1", "u1", "i4", "u8", "i8", "f2", "f4", "f8")
 
@@ -30,7 +31,7 @@ def _few(dtype: str, shape: int | tuple[int, ...]) -> st.SearchStrategy[np.ndarr
     return arrays(np.dtype(dtype), shape, elements=st.sampled_from(np.array(special, dtype).tolist()))
 
 
-@settings(deadline=None)
+@FIXED
 @given(STRINGS, st.data())
 def test_rows_of_text_are_those_of_a_list(strings, data):
     text = Text.of(strings)
@@ -59,7 +60,7 @@ def test_text_and_arrays_make_no_column():
         concatenate([Text.of([b"a"]), np.zeros(1)])
 
 
-@settings(deadline=None)
+@FIXED
 @given(STRINGS)
 def test_text_is_sorted_by_its_bytes(strings):
     strings = strings * 6  # more than are compared one by one
@@ -75,7 +76,7 @@ def test_text_with_long_common_prefixes_is_sorted(prefix):
     assert order == sorted(range(len(strings)), key=lambda row: strings[row])
 
 
-@settings(deadline=None)
+@FIXED
 @given(st.data())
 def test_numbers_are_sorted_with_nan_last(data):
     array = data.draw(_few(data.draw(st.sampled_from(DTYPES)), 40))
@@ -83,7 +84,7 @@ def test_numbers_are_sorted_with_nan_last(data):
     assert order_of([array]).tolist() == sorted(range(40), key=lambda row: _key(values[row]))
 
 
-@settings(deadline=None)
+@FIXED
 @given(st.data())
 def test_rows_are_sorted_from_left_to_right(data):
     array = data.draw(_few(data.draw(st.sampled_from(DTYPES)), (40, 3)))
@@ -91,7 +92,7 @@ def test_rows_are_sorted_from_left_to_right(data):
     assert order_of([array]).tolist() == sorted(range(40), key=lambda row: keys[row])
 
 
-@settings(deadline=None)
+@FIXED
 @given(st.data())
 def test_several_keys_are_sorted_one_after_the_other(data):
     first, third = data.draw(_few("f4", 30)), data.draw(_few("i8", (30, 2)))

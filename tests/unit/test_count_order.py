@@ -17,6 +17,7 @@ from mlpipe.counting.order import ByCount, Most, descending, in_arrival_order, r
 from mlpipe.counting.runs import Runs
 from mlpipe.counting.table import Arrangement, Table, arranged, arranged_each, table_of
 
+FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 ROOM = 1 << 20
 
 
@@ -65,7 +66,7 @@ def _expected(keys: list, counts: list, sort: str, top: int | None, least: float
 COUNTS = st.lists(st.integers(1, 5) | st.integers(1, 2**62), max_size=50)
 
 
-@settings(deadline=None)
+@FIXED
 @given(COUNTS, st.sampled_from(["count", "value", "none"]), st.none() | st.integers(1, 60), st.none() | st.just(3))
 def test_rows_are_those_that_were_asked_for(tmp_path_factory, counts, sort, top, least):
     directory = tmp_path_factory.getbasetemp()
@@ -121,7 +122,7 @@ def test_more_of_the_most_frequent_than_fit_into_memory_come_by_value(tmp_path, 
     assert _rows(table) == list(zip(kept.tolist(), made[kept].tolist(), strict=True))
 
 
-@settings(deadline=None)
+@FIXED
 @given(COUNTS.filter(bool), st.integers(1, 60), st.integers(1, 20))
 def test_both_ways_to_the_most_frequent_agree(tmp_path_factory, counts, limit, piece):
     made = Made([np.arange(len(counts))], np.array(counts, np.int64), piece)
@@ -148,7 +149,7 @@ def test_most_hold_no_more_than_a_few_times_what_is_asked_for():
     assert Most(5).rows() is None
 
 
-@settings(deadline=None)
+@FIXED
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=30))
 def test_ranks_are_in_the_order_of_the_counts(counts):
     array = np.array(counts)
@@ -156,7 +157,7 @@ def test_ranks_are_in_the_order_of_the_counts(counts):
     assert np.array_equal(np.argsort(rank, kind="stable"), np.argsort(array, kind="stable"))
 
 
-@settings(deadline=None)
+@FIXED
 @given(st.lists(st.integers(0, 3) | st.integers(0, 2**63 - 1), min_size=1, max_size=100))
 def test_descending_is_stable(counts):
     order = descending(np.array(counts, np.int64))
@@ -181,7 +182,7 @@ def test_the_shares_of_weights_that_are_all_0_are_no_numbers(tmp_path):
     assert [np.isnan(row[2]) for row in _rows(_arranged(made, tmp_path, normalize=True))] == [True, True]
 
 
-@settings(max_examples=20, deadline=None)
+@FIXED
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 9))
 def test_running_sums_do_not_depend_on_pieces(tmp_path_factory, weights, one, other):
     directory = tmp_path_factory.getbasetemp()
