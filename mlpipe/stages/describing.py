@@ -108,17 +108,19 @@ def arrange(wanted: Wanted, spec: Spec, room: Room, directory: str) -> Arrangeme
         passes = 2
     if wanted.approx:
         held["sketches"] = _sketch_bytes(wanted, columns, threads)
-    left = room.nbytes - sum(held.values())
-    if left < 0:
-        raise MemoryCeilingError("statistics do not fit", needs=room.nbytes - left)
+    used = sum(held.values())
+    least = used + _least(wanted, columns, dtype, threads)
+    if room.nbytes < least:
+        raise MemoryCeilingError("statistics do not fit", needs=least)
+    left = room.nbytes - used
     if wanted.quantiles and not wanted.approx:
-        share = left // 2 if wanted.unique else left
-        exact = _exact(wanted, spec, share, threads, held, room.nbytes - left)
+        share = (left // 2 if wanted.unique else left) // len(several(columns))
+        exact = tuple(plan_passes(count, dtype, len(wanted.quantiles), share, threads) for count in several(columns))
         held["counters"] = sum(one.nbytes for one in exact)
         passes = max(passes, *(one.passes for one in exact))
         left -= held["counters"]
     arrangement = Arrangement(passes, held, columns, dtype, threads, exact, directory=directory)
-    return _with_tallies(arrangement, left, room) if wanted.unique and not wanted.approx else arrangement
+    return _with_tallies(arrangement, left) if wanted.unique and not wanted.approx else arrangement
 
 
 def several(columns: int) -> list[int]:
@@ -132,27 +134,34 @@ def several(columns: int) -> list[int]:
     return [columns] if columns == 1 else [columns, 1]
 
 
-def _exact(wanted: Wanted, spec: Spec, share: int, threads: int, held: dict[str, int], used: int) -> tuple[Passes, ...]:
-    """Passes for the quantiles of columns, and of all values."""
-    found, columns = [], columns_of(spec.row_shape)
-    for count in several(columns):
-        try:
-            found.append(plan_passes(count, spec.dtype, len(wanted.quantiles), share // len(several(columns)), threads))
-        except MemoryCeilingError as error:
-            both = error.needs * len(several(columns)) * (2 if wanted.unique else 1)
-            raise MemoryCeilingError(str(error), needs=used + both) from None
-    return tuple(found)
+def _least(wanted: Wanted, columns: int, dtype: np.dtype[Any], threads: int) -> int:
+    """Bytes without which what is exact cannot be found, in however many passes."""
+    if wanted.approx:
+        return 0
+    each = []
+    if wanted.quantiles:
+        counters = max(_least_counters(count, dtype, len(wanted.quantiles)) for count in several(columns))
+        each.append(counters * len(several(columns)))
+    if wanted.unique:
+        from mlpipe.counting.tally import Tally
+
+        each.append(Tally.least(dtype, threads))
+    return max(each, default=0) * len(each)
 
 
-def _with_tallies(arrangement: Arrangement, left: int, room: Room) -> Arrangement:
+def _least_counters(columns: int, dtype: np.dtype[Any], quantiles: int) -> int:
+    try:
+        return plan_passes(columns, dtype, quantiles, 0).nbytes
+    except MemoryCeilingError as error:
+        return error.needs
+
+
+def _with_tallies(arrangement: Arrangement, left: int) -> Arrangement:
     """Room for counting distinct values: of as many columns at once as fit, the others in further passes."""
     from mlpipe.counting.tally import Tally
 
-    least = Tally.least(arrangement.dtype, arrangement.threads)
     tallies = sum(several(arrangement.columns))
-    together = min(tallies, left // least)
-    if together < 1:
-        raise MemoryCeilingError("distinct values do not fit", needs=room.nbytes - left + least)
+    together = max(1, min(tallies, left // Tally.least(arrangement.dtype, arrangement.threads)))
     passes = max(arrangement.passes, -(-tallies // together))
     together = -(-tallies // passes)
     held = {**arrangement.nbytes, "distinct": together * (left // together)}

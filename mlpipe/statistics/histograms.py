@@ -61,7 +61,7 @@ class Histograms:
         self._counts = np.zeros((len(low), FINE), np.int64)
         with np.errstate(over="ignore", invalid="ignore"):
             extent = high / 2 - low / 2  # half of it, which cannot overflow
-        self._units = whole & (2 * extent < FINE)
+        self._units = whole & (extent < FINE / 2)
         # Values are halved, too, and the largest one falls into the last bin.
         self._scale = np.where(self._units, 2.0, FINE / np.where(extent > 0, extent, 1.0))
 
@@ -103,9 +103,9 @@ class Histograms:
             return Histogram(counts[:1], np.array([low - 0.5, low + 0.5]))
         else:
             bins = _suitable(counts)
-            each, start, width = FINE // bins, low, high / bins - low / bins
+            each, part = FINE // bins, np.arange(bins + 1) / bins
+            return Histogram(counts.reshape(bins, each).sum(1), low * (1 - part) + high * part)
         edges = start + np.arange(bins + 1) * width
-        edges[-1] = edges[-1] if self._units[column] else high
         return Histogram(counts.reshape(bins, each).sum(1), edges)
 
 
