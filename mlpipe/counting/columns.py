@@ -50,6 +50,11 @@ class Text:
         return len(self.offsets) - 1
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all of them, and of the offsets."""
+        return int(self.offsets[-1] - self.offsets[0]) + self.offsets.nbytes
+
+    @property
     def lengths(self) -> Array:
         """Bytes of each."""
         return np.diff(self.offsets)
@@ -84,8 +89,6 @@ def column_bytes(column: Column) -> int:
     >>> column_bytes(np.zeros((3, 2), "f4")), column_bytes(Text.of([b"to", b"be"]))
     (24, 28)
     """
-    if isinstance(column, Text):
-        return int(column.offsets[-1] - column.offsets[0]) + column.offsets.nbytes
     return column.nbytes
 
 

@@ -13,20 +13,18 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mlpipe.counting.columns import Column, concatenate, take
-from mlpipe.counting.runs import Run, Runs, table_bytes
+from mlpipe.counting.columns import concatenate
+from mlpipe.counting.gathering import Columns, Gathering, part, sorting_bytes
+from mlpipe.counting.runs import Run, Runs
 from mlpipe.link import Array
-
-Columns: TypeAlias = "tuple[Column, ...]"
-"""Rows of a table; its counts are the last column."""
 
 PIECE_ROWS = 1 << 16
 """Rows handed on at once."""
 
-_SORT_BYTES = 40
-"""What sorting takes besides two times the row: keys and places, each two times, and something to spare."""
-
 _LEAST_ROOM = 1 << 20
+
+_NARROW = 2**31
+"""Below, numbers take 4 bytes."""
 
 _Segment: TypeAlias = "tuple[Run, int, int]"
 
@@ -59,16 +57,13 @@ def descending(counts: Array) -> Array | None:
     if (order[1:] <= order[:-1]).all():
         return None
     keys = (order.max() - order).view(np.uint64)
-    places = np.arange(len(keys))
+    largest = keys.max()
+    if largest < _NARROW and len(keys) < _NARROW:  # half as much memory to go through
+        keys = keys.astype(np.uint32)
+    places = np.arange(len(keys), dtype=np.int32 if keys.dtype == np.uint32 else np.int64)
     others = np.empty_like(keys), np.empty_like(places)
-    swapped = sort_places(keys, others[0], places, others[1], keys.max())
+    swapped = sort_places(keys, others[0], places, others[1], largest)
     return others[1] if swapped else places
-
-
-def cut(columns: Columns, rows: int = PIECE_ROWS) -> Iterator[Columns]:
-    """Columns in pieces, which are views."""
-    for start in range(0, len(columns[0]), rows):
-        yield tuple(take(column, slice(start, start + rows)) for column in columns)
 
 
 class ByCount:
@@ -80,6 +75,8 @@ class ByCount:
         Bytes it may hold.
     directory : str
         For a temporary file of what does not fit.
+    rows : int, optional
+        How many rows come, or more.
 
     Examples
     --------
@@ -89,12 +86,11 @@ class ByCount:
     [[[6, 5, 7], [3, 1, 1]]]
     """
 
-    def __init__(self, room: int, directory: str) -> None:
+    def __init__(self, room: int, directory: str, rows: int | None = None) -> None:
         self._room = max(room, _LEAST_ROOM)
         self._runs = Runs(directory)
         self._sorted: list[Run] = []
-        self._pending: list[Columns] = []
-        self._pending_bytes = 0
+        self._pending: Gathering | None = Gathering(self._room, rows)
         self.rows = 0
 
     def __enter__(self) -> ByCount:
@@ -110,44 +106,39 @@ class ByCount:
 
     def add(self, columns: Columns) -> None:
         """Take in rows, which follow all others by value; a copy is kept."""
-        takes = _takes(table_bytes(columns), len(columns[0]))
-        if self._pending and self._pending_bytes + takes > self._room:
-            self._spill()
-        self._pending.append(_copied(columns))
-        self._pending_bytes += takes
+        pending = self._gathering()
+        if not pending.fits(columns):
+            self._spill(pending)
+        pending.add(columns)
         self.rows += len(columns[0])
 
     def pieces(self) -> Iterator[Columns]:
         """All rows in order, once."""
-        if not self._sorted:
-            if self._pending:
-                whole, order = self._gathered()
-                for start in range(0, len(whole[0]), PIECE_ROWS):
-                    part = slice(start, start + PIECE_ROWS)
-                    yield tuple(take(column, part if order is None else order[part]) for column in whole)
-            return
-        if self._pending:
-            self._spill()
-        segments = [(run, 0, run.rows) for run in self._sorted]
-        ends = [self._rank(run, place) for run in self._sorted for place in (0, run.rows - 1)]
-        yield from self._ranges(segments, min(ends), max(ends))
+        pending = self._gathering()
+        if self._sorted:
+            self._spill(pending)
+            self._pending = None  # its memory is for reading now
+            del pending
+            segments = [(run, 0, run.rows) for run in self._sorted]
+            ends = [self._rank(run, place) for run in self._sorted for place in (0, run.rows - 1)]
+            yield from self._ranges(segments, min(ends), max(ends))
+        elif pending.rows:
+            yield from _in_order(pending.whole())
 
     def close(self) -> None:
         """Give back memory and disk; harmless when repeated."""
-        self._pending.clear()
+        self._pending = None
         self._runs.close()
 
-    def _gathered(self) -> tuple[Columns, Array | None]:
-        """What is pending, as one table, and its order."""
-        pending = self._pending
-        whole = _joined(pending)
-        pending.clear()
-        self._pending_bytes = 0
-        return whole, descending(_counts(whole))
+    def _gathering(self) -> Gathering:
+        if self._pending is None:
+            raise ValueError("it is closed, or its rows were asked for already")
+        return self._pending
 
-    def _spill(self) -> None:
-        whole, order = self._gathered()
-        self._sorted.append(self._runs.append(whole, order))
+    def _spill(self, pending: Gathering) -> None:
+        whole = pending.whole()
+        self._sorted.append(self._runs.append(whole, descending(_counts(whole))))
+        pending.clear()
 
     def _ranges(self, segments: Sequence[_Segment], low: int, high: int) -> Iterator[Columns]:
         """Rows of the segments, whose counts rank from `low` to `high`, the highest first."""
@@ -158,10 +149,8 @@ class ByCount:
         if low == high:
             for run, start, stop in segments:
                 yield from self._streamed(run, start, stop)
-        elif _takes(sum(self._runs.bytes_of(*segment) for segment in segments), rows) <= self._room:
-            whole = _joined([self._runs.read(*segment) for segment in segments])
-            order = descending(_counts(whole))
-            yield from cut(whole if order is None else tuple(take(column, order) for column in whole))
+        elif sorting_bytes(sum(self._runs.bytes_of(*segment) for segment in segments), rows) <= self._room:
+            yield from _in_order(_joined([self._runs.read(*segment) for segment in segments]))
         else:
             middle = low + (high - low) // 2
             splits = [self._first_up_to(middle, *segment) for segment in segments]
@@ -220,7 +209,7 @@ class Most:
             better = ranks(_counts(columns)) > self._least
             if not better.any():
                 return
-            columns = tuple(take(column, better) for column in columns)
+            columns = part(columns, better)
         else:
             columns = _copied(columns)
         self._held.append(columns)
@@ -243,7 +232,7 @@ class Most:
             keep = found > least
             ties = np.flatnonzero(found == least)[: self._limit - int(keep.sum())]
             keep[ties] = True
-            whole, self._least = tuple(take(column, keep) for column in whole), int(least)
+            whole, self._least = part(whole, keep), int(least)
         elif len(found) == self._limit:
             self._least = int(found.min())
         self._held, self._rows = [whole], len(whole[0])
@@ -273,12 +262,15 @@ def in_arrival_order(pieces: Iterable[Columns], limit: int, room: int, directory
                 equal = np.flatnonzero(found == least)[:ties]
                 keep[equal] = True
                 ties -= len(equal)
-                yield tuple(take(column, keep) for column in columns)
+                yield part(columns, keep)
 
 
-def _takes(nbytes: int, rows: int) -> int:
-    """Bytes that sorting rows of so many bytes takes."""
-    return 2 * nbytes + _SORT_BYTES * rows
+def _in_order(whole: Columns) -> Iterator[Columns]:
+    """The rows of a table in descending order of their counts, in pieces."""
+    order = descending(_counts(whole))
+    for start in range(0, len(whole[0]), PIECE_ROWS):
+        places = slice(start, start + PIECE_ROWS)
+        yield part(whole, places if order is None else order[places])
 
 
 def _copied(columns: Columns) -> Columns:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.counting.columns import Column, Text, column_bytes, take
+from mlpipe.counting.columns import Column, Text, take
 from mlpipe.link import Array
 from mlpipe.writers.temporary import TemporaryFile
 
@@ -136,8 +136,3 @@ class Runs:
         if self._file is None:
             self._file = TemporaryFile(self._directory).__enter__()
         return self._file
-
-
-def table_bytes(columns: Sequence[Column]) -> int:
-    """Bytes of all columns."""
-    return sum(map(column_bytes, columns))

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlpipe.counting.columns import Column, Text, column_bytes, take
+from mlpipe.counting.columns import Column, Text, column_bytes
 from mlpipe.counting.counted import Counted
-from mlpipe.counting.order import ByCount, Columns, Most, in_arrival_order
+from mlpipe.counting.gathering import Columns, part
+from mlpipe.counting.order import ByCount, Most, in_arrival_order
 from mlpipe.link import Array
 
 Sort = Literal["count", "value", "none"]
@@ -202,7 +203,7 @@ def _frequent(pieces: Iterator[Columns], least: int | float) -> Iterator[Columns
         if keep.all():
             yield piece
         elif keep.any():
-            yield tuple(take(column, keep) for column in piece)
+            yield part(piece, keep)
 
 
 def _chosen(
@@ -227,12 +228,14 @@ def _chosen(
     elif wanted.sort != "count" and top is not None:
         known = top if wanted.min_count is None else None
         return known, (piece for piece in in_arrival_order(pieces, top, room, directory) if len(piece[0]))
-    return _by_count(pieces, top, room, directory)
+    return _by_count(pieces, top, distinct, room, directory)
 
 
-def _by_count(pieces: Iterator[Columns], top: int | None, room: int, directory: str) -> tuple[int, Iterator[Columns]]:
-    """The first rows by descending count."""
-    sorting = ByCount(room, directory)
+def _by_count(
+    pieces: Iterator[Columns], top: int | None, most: int, room: int, directory: str
+) -> tuple[int, Iterator[Columns]]:
+    """The first rows by descending count, of so many at most."""
+    sorting = ByCount(room, directory, most)
     try:
         for piece in pieces:
             sorting.add(piece)
@@ -245,7 +248,7 @@ def _by_count(pieces: Iterator[Columns], top: int | None, room: int, directory: 
         left = rows
         with sorting:
             for piece in sorting.pieces():
-                yield tuple(take(column, slice(0, left)) for column in piece)
+                yield part(piece, slice(0, left))
                 left -= len(piece[0])
                 if left <= 0:
                     return
