@@ -171,11 +171,6 @@ def _pipeline(flags: Flags, source: Source, verb: CountFeatures, delivery: Deliv
         stage: Any = CountingLines(verb, None, None, directory, delivery, flags.split)
     else:
         stage = verb.stage(opening, delivery)
-        if stage.flow == "fitting" and not source.seekable:
-            raise UsageError(
-                f"--bins {verb.bins}: values are read more than once to find the edges, which {source.name} cannot; "
-                "give --edges, or a file"
-            )
     delivery.watch(stage.side_sources.values())
     return Pipeline(source, [stage], sink, [("read", source.spec)], "write")
 

@@ -13,6 +13,7 @@ from mlpipe.cli.session import Session
 from mlpipe.measure.sizes import format_size
 from mlpipe.readers.files import shown_name
 from mlpipe.stages.counting import Found
+from mlpipe.stages.estimating import Estimated
 from mlpipe.writers.nothing import NothingSink
 from mlpipe.writers.tables import write_table
 
@@ -103,7 +104,7 @@ def facts_of(found: Found, noun: str) -> dict[str, Any]:
     def of(values: list[Any]) -> Any:
         return values if several else values[0]
 
-    return {
+    facts: dict[str, Any] = {
         **({"columns": columns} if several else {}),
         "rows": found.rows if noun == "rows" else each[0].total,
         "total": of([one.total for one in each]),
@@ -113,6 +114,12 @@ def facts_of(found: Found, noun: str) -> dict[str, Any]:
         "why": of([one.why for one in each]),
         "spilled_bytes": sum(one.spilled_bytes for one in each),
     }
+    if isinstance(each[0], Estimated):
+        bounds = [one.bounds for one in each if isinstance(one, Estimated)]
+        facts.update({name: of([one[name] for one in bounds]) for name in bounds[0]})
+    if hasattr(each[0], "outside"):  # bins
+        facts.update(bins=facts.pop("distinct"), outside=of([getattr(one, "outside", 0) for one in each]))
+    return facts
 
 
 def joined(facts: dict[str, Any]) -> dict[str, Any]:
@@ -123,11 +130,12 @@ def joined(facts: dict[str, Any]) -> dict[str, Any]:
     >>> joined({"distinct": [3, 4], "missing": [0, 1], "method": ["dense", "dense"], "why": ["a", "b"]})
     {'distinct': 7, 'missing': 1, 'method': 'dense', 'why': 'a, b'}
     """
-    if not isinstance(facts["distinct"], list):
+    if not isinstance(facts["missing"], list):
         return facts
     methods, reasons = (list(dict.fromkeys(facts[name])) for name in ("method", "why"))
     why = ", ".join(reasons) if len(reasons) < 4 else "as each column asked for"
-    together = {name: sum(facts[name]) for name in ("distinct", "missing")}
+    amounts = [name for name in ("distinct", "bins", "missing", "outside") if name in facts]
+    together: dict[str, Any] = {name: sum(facts[name]) for name in amounts}
     return {**facts, **together, "method": ", ".join(methods), "why": why}
 
 
@@ -136,8 +144,10 @@ def summary(facts: dict[str, Any], noun: str) -> str:
     whole = joined(facts)
     of = f" of {len(facts['columns'])} columns" if "columns" in facts else ""
     spilled = f", {format_size(whole['spilled_bytes'])} through temporary files" if whole["spilled_bytes"] else ""
+    kinds = f"{whole['distinct']:,} distinct{of}" if "distinct" in whole else f"{whole['bins']:,} bins{of}"
+    outside = f", {whole['outside']:,} outside" if whole.get("outside") else ""
     counted = (
-        f"{whole['rows']:,} {noun}, {whole['distinct']:,} distinct{of}, {whole['missing']:,} missing; "
+        f"{whole['rows']:,} {noun}, {kinds}, {whole['missing']:,} missing{outside}; "
         f"{whole['method']}: {whole['why']}{spilled}"
     )
     if "output" not in facts:

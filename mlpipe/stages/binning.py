@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlpipe.errors import MemoryCeilingError
 from mlpipe.link import Blocks, Flow, Held, Room, Run, Spec
@@ -57,6 +57,9 @@ class Binning(Counting):
     counters : tuple of HistogramCounter
         For each table, once they learn or have learned.
     """
+
+    instead: ClassVar[str] = "give --edges, or read a file"
+    """What to do where values come only once."""
 
     counters: tuple[HistogramCounter, ...] = ()
 

@@ -181,8 +181,10 @@ class CountFeatures:
         """The stage, which gives its table to somebody, or hands it on as rows."""
         from mlpipe.stages.binning import Binning
         from mlpipe.stages.counting import Counting
+        from mlpipe.stages.estimating import Estimating
 
-        kind = Counting if self.bins is None and self.edges is None else Binning
+        binned = self.bins is not None or self.edges is not None
+        kind: type[Counting] = Binning if binned else Estimating if self.approx else Counting
         by = None if self.by in (None, CARRIED) else _file(str(self.by), "--by", opening)
         weights = None if self.weights is None else _file(self.weights, "--weights", opening)
         return kind(self, by, weights, self.temp_dir or opening.temporary, deliver)

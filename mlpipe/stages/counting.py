@@ -190,18 +190,14 @@ class Counting(Streaming):
         least = sum(self._least(one, threads) for one in subjects)
         table = least_table(subjects)
         out = 0 if self.deliver is not None else buffer_bytes(self.plan(spec), 1)
-        needs = least + table + LEAST_ROWS * (row_bytes + out)
+        rows = room.block_rows or LEAST_ROWS
+        needs = least + table + rows * row_bytes + out
         if needs > room.nbytes:
             raise MemoryCeilingError("counters do not fit", needs=needs)
-        spare = room.nbytes - least - table
-        rows = spare // 4 // row_bytes
+        spare = room.nbytes - least - table - out
         if not room.block_rows:
-            rows = max(LEAST_ROWS, min(rows, BLOCK_BYTES // max(1, spec.row_bytes)))
-        else:
-            rows = room.block_rows
-            if row_bytes * rows > spare:
-                raise MemoryCeilingError("counters do not fit", needs=least + table + rows * (row_bytes + out))
-        out_rows = max(1, min(room.block_rows or rows, spare // 8 // out)) if out else 0
+            rows = max(rows, min(spare // 4 // row_bytes, BLOCK_BYTES // max(1, spec.row_bytes)))
+        out_rows = max(1, min(rows, (spare - rows * row_bytes) // 8 // out)) if out else 0
         scratch = rows * row_bytes + out_rows * out
         table += min(TABLE_BYTES, (room.nbytes - scratch - least - table) // 4)
         counters = room.nbytes - scratch - table
