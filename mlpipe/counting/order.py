@@ -14,12 +14,12 @@ from typing import TypeAlias
 import numpy as np
 
 from mlpipe.counting.columns import concatenate
-from mlpipe.counting.gathering import Columns, Gathering, part, sorting_bytes
+from mlpipe.counting.gathering import Columns, Gathering, part, sorting_bytes, table_bytes
 from mlpipe.counting.runs import Run, Runs
 from mlpipe.link import Array
 
-PIECE_ROWS = 1 << 16
-"""Rows handed on at once."""
+PIECE_BYTES = 1 << 20
+"""Bytes handed on at once."""
 
 _LEAST_ROOM = 1 << 20
 
@@ -64,6 +64,17 @@ def descending(counts: Array) -> Array | None:
     others = np.empty_like(keys), np.empty_like(places)
     swapped = sort_places(keys, others[0], places, others[1], largest)
     return others[1] if swapped else places
+
+
+def piece_rows(columns: Columns) -> int:
+    """How many rows of a table are handed on at once, as long as the rows of this part of it.
+
+    Examples
+    --------
+    >>> piece_rows((np.arange(10), np.arange(10)))
+    65536
+    """
+    return max(1, PIECE_BYTES * len(columns[0]) // max(1, table_bytes(columns)))
 
 
 class ByCount:
@@ -160,9 +171,10 @@ class ByCount:
 
     def _streamed(self, run: Run, start: int, stop: int) -> Iterator[Columns]:
         """Rows of a run in pieces that fit; only long text makes them short."""
+        rows = max(1, PIECE_BYTES * (stop - start) // max(1, self._runs.bytes_of(run, start, stop)))
         while start < stop:
-            end = min(stop, start + PIECE_ROWS)
-            while end > start + 1 and self._runs.bytes_of(run, start, end) > self._room // 2:
+            end = min(stop, start + rows)
+            while end > start + 1 and self._runs.bytes_of(run, start, end) > 4 * PIECE_BYTES:
                 end = start + (end - start) // 2
             yield self._runs.read(run, start, end)
             start = end
@@ -214,7 +226,7 @@ class Most:
             columns = _copied(columns)
         self._held.append(columns)
         self._rows += len(columns[0])
-        if self._rows >= 2 * self._limit + PIECE_ROWS:
+        if self._rows >= 2 * self._limit + piece_rows(columns):
             self._prune()
 
     def rows(self) -> Columns | None:
@@ -255,21 +267,20 @@ def in_arrival_order(pieces: Iterable[Columns], limit: int, room: int, directory
             least, seen = int(last[-1]), seen + len(last)
         ties = seen - above
         for run in written:
-            for start in range(0, run.rows, PIECE_ROWS):
-                columns = runs.read(run, start, min(start + PIECE_ROWS, run.rows))
-                found = ranks(_counts(columns))
-                keep = found > least
-                equal = np.flatnonzero(found == least)[:ties]
-                keep[equal] = True
-                ties -= len(equal)
-                yield part(columns, keep)
+            columns = runs.read(run, 0, run.rows)
+            found = ranks(_counts(columns))
+            keep = found > least
+            equal = np.flatnonzero(found == least)[:ties]
+            keep[equal] = True
+            ties -= len(equal)
+            yield part(columns, keep)
 
 
 def _in_order(whole: Columns) -> Iterator[Columns]:
     """The rows of a table in descending order of their counts, in pieces."""
-    order = descending(_counts(whole))
-    for start in range(0, len(whole[0]), PIECE_ROWS):
-        places = slice(start, start + PIECE_ROWS)
+    order, rows = descending(_counts(whole)), piece_rows(whole)
+    for start in range(0, len(whole[0]), rows):
+        places = slice(start, start + rows)
         yield part(whole, places if order is None else order[places])
 
 

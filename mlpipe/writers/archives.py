@@ -24,6 +24,7 @@ COUNTS = ("column", "count", "cumulative")
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _PIECE_BYTES = 1 << 20
+_KEPT_CELLS = 1 << 20
 
 
 def common_dtype(names: Sequence[str], dtypes: Sequence[np.dtype[Any] | None]) -> np.dtype[Any] | None:
@@ -113,7 +114,7 @@ class _Kept:
         self._longest = [1] * len(table.names)
         self._end = self.rows = 0
         for piece in table.pieces:
-            for part in chunks(piece):
+            for part in chunks(piece, _KEPT_CELLS, _PIECE_BYTES):
                 self._keep(part)
 
     def _keep(self, part: Sequence[Values]) -> None:

@@ -11,8 +11,11 @@ from mlpipe.opening import Opening
 from mlpipe.writers.output import file_output
 from mlpipe.writers.rows import Rows, Values, regrouped
 
-GROUP_ROWS = 1 << 17
-"""Rows of a row group, whatever the pieces: the same table gives the same bytes."""
+GROUP_CELLS = 1 << 18
+"""Values of a row group, whatever the pieces: the same table gives the same bytes."""
+
+GROUP_BYTES = 8 << 20
+"""Text of a row group, at most, unless one row has more."""
 
 
 def check_parquet(path: str) -> None:
@@ -36,15 +39,15 @@ def write_parquet(table: Rows, path: str, opening: Opening) -> int:
     from pyarrow import parquet
 
     schema = pa.schema([(name, _type(dtype, pa)) for name, dtype in zip(table.names, table.dtypes, strict=True)])
-    rows = 0
+    rows, group_rows = 0, max(1, GROUP_CELLS // len(table.names))
     with (
         file_output(path, opening) as out,
         pa.PythonFile(out, mode="w") as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
-        for group in regrouped(table.pieces, GROUP_ROWS):
+        for group in regrouped(table.pieces, group_rows, GROUP_BYTES):
             arrays = [_array(column, field.type, pa) for column, field in zip(group, schema, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=group_rows)
             rows += len(arrays[0])
     return rows
 

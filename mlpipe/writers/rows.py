@@ -9,10 +9,10 @@ import numpy as np
 
 from mlpipe.link import Array
 
-CHUNK_ROWS = 1 << 15
-"""Rows that are written at once: as text, about as much as the cache of a core holds."""
+CHUNK_CELLS = 1 << 15
+"""Values that are written at once: as text, about as much as the cache of a core holds."""
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 """Bytes of text that are written at once; a longer string has a chunk of its own."""
 
 
@@ -64,30 +64,34 @@ class Rows(Protocol):
         """Columns, 1-D, of some rows after the other; the memory of a piece may be used again for the next."""
 
 
-def chunks(piece: tuple[Any, ...], rows: int = CHUNK_ROWS, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[Values, ...]]:
+def chunks(piece: tuple[Any, ...], cells: int = CHUNK_CELLS, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[Values, ...]]:
     """A piece of a table in parts that are views.
 
     Parameters
     ----------
     piece : tuple of ndarray or TextColumn
         At least one column.
-    rows, nbytes : int
-        Most rows of a part, and bytes of text in it, unless one string alone is longer.
+    cells, nbytes : int
+        Most values of a part, and bytes of each column of text in it, unless one row alone has more.
     """
-    texts = [column for column in piece if not isinstance(column, np.ndarray)]
-    total = len(texts[0].offsets) - 1 if texts and len(texts) == len(piece) else _length(piece)
-    start = 0
+    rows, total, start = max(1, cells // len(piece)), _length(piece[0]), 0
     while start < total:
-        stop = min(start + rows, total)
-        for text in texts:
-            within = int(np.searchsorted(text.offsets, text.offsets[start] + nbytes, "right")) - 1
-            stop = min(stop, max(within, start + 1))
+        stop = _stop(piece, start, min(start + rows, total), nbytes)
         yield tuple(_part(column, start, stop) for column in piece)
         start = stop
 
 
-def _length(piece: tuple[Any, ...]) -> int:
-    return next(len(column) for column in piece if isinstance(column, np.ndarray))
+def _length(column: Any) -> int:
+    return len(column) if isinstance(column, np.ndarray) else len(column.offsets) - 1
+
+
+def _stop(piece: tuple[Any, ...], start: int, stop: int, nbytes: int) -> int:
+    """Where a part from `start` has to end, at `stop` at the latest, for its text to have no more bytes."""
+    for column in piece:
+        if not isinstance(column, np.ndarray):
+            within = int(np.searchsorted(column.offsets, column.offsets[start] + nbytes, "right")) - 1
+            stop = min(stop, max(within, start + 1))
+    return stop
 
 
 def _part(column: Any, start: int, stop: int) -> Values:
@@ -112,8 +116,8 @@ def _joined_column(parts: list[Values]) -> Values:
     return Strings(content, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
 
 
-def regrouped(pieces: Iterator[tuple[Any, ...]], rows: int) -> Iterator[tuple[Values, ...]]:
-    """The rows of a table in parts of just so many, but for the last: where pieces end leaves no trace.
+def regrouped(pieces: Iterator[tuple[Any, ...]], rows: int, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[Values, ...]]:
+    """The rows of a table in parts of just so many, or as many as have so much text: where pieces end leaves no trace.
 
     Examples
     --------
@@ -122,19 +126,34 @@ def regrouped(pieces: Iterator[tuple[Any, ...]], rows: int) -> Iterator[tuple[Va
     [[0, 1], [2, 3], [4]]
     """
     held: list[tuple[Values, ...]] = []
-    count = 0
+    count, used = 0, 0
     for piece in pieces:
-        start, total = 0, len(piece[0].offsets) - 1 if not isinstance(piece[0], np.ndarray) else len(piece[0])
+        start, total = 0, _length(piece[0])
         while start < total:
             stop = min(total, start + rows - count)
+            stop, size = _within(piece, start, stop, nbytes - used)
+            if stop == start and held:
+                yield joined(held)
+                held, count, used = [], 0, 0
+                continue
+            stop = max(stop, start + 1)
             held.append(tuple(_copied(_part(column, start, stop)) for column in piece))
-            count += stop - start
-            start = stop
+            count, used, start = count + stop - start, used + size, stop
             if count == rows:
                 yield joined(held)
-                held, count = [], 0
+                held, count, used = [], 0, 0
     if held:
         yield joined(held)
+
+
+def _within(piece: tuple[Any, ...], start: int, stop: int, nbytes: int) -> tuple[int, int]:
+    """Where a part has to end, at `start` if need be, for its text to have no more bytes; and how many it has."""
+    texts = [column for column in piece if not isinstance(column, np.ndarray)]
+    if not texts:
+        return stop, 0
+    ends = sum(column.offsets[start : stop + 1] - column.offsets[start] for column in texts)
+    stop = start + max(0, int(np.searchsorted(ends, nbytes, "right")) - 1)
+    return stop, int(ends[max(stop - start, 1)])
 
 
 def _copied(column: Values) -> Values:

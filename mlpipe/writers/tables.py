@@ -23,7 +23,7 @@ from mlpipe.writers.rows import Rows, Values, chunks
 
 FORMS = (".csv", ".json", ".npz", ".npy", ".parquet")
 _TEXT = (".csv", ".json")
-_AHEAD = 4
+_AHEAD = 2
 """Chunks for each thread that are made into text before they are written."""
 
 SCHEMA_VERSION = 1

@@ -28,7 +28,7 @@ from mlpipe.workers import Workers
 from mlpipe.writers import parquet, tables
 from mlpipe.writers.archives import common_dtype
 from mlpipe.writers.cells import csv_cells, float_strings, json_cells, lines
-from mlpipe.writers.rows import chunks
+from mlpipe.writers.rows import chunks, regrouped
 from mlpipe.writers.tables import check_table, form_of, write_table
 
 FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=60)
@@ -148,7 +148,7 @@ def test_npy_reads_back(tmp_path, opening, size, rows):
 def test_bytes_depend_neither_on_pieces_nor_on_threads(tmp_path, opening, form):
     if form == ".parquet":
         pytest.importorskip("pyarrow")
-    size = parquet.GROUP_ROWS + 5
+    size = parquet.GROUP_CELLS // 2 + 5
     columns = _counts(size) if form == ".npy" else {"text": Text.of(b"%d" % n for n in range(size)), **_counts(size)}
     found = set()
     with Workers(3) as threads:
@@ -251,13 +251,32 @@ def test_any_text_reads_back_from_csv_and_json(strings):
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 30))
 def test_chunks_are_bounded(sizes, rows, nbytes):
     text = Text.of([b"x" * size for size in sizes])
-    parts = list(chunks((np.arange(len(sizes)), text), rows, nbytes))
+    parts = list(chunks((np.arange(len(sizes)), text), 2 * rows, nbytes))
     assert [string for part in parts for string in part[1].tolist()] == text.tolist()
     assert [number for part in parts for number in part[0].tolist()] == list(range(len(sizes)))
     for part in parts:
         held = [len(string) for string in part[1].tolist()]
         assert 1 <= len(held) <= rows
         assert sum(held) <= nbytes or len(held) == 1
+
+
+@FIXED
+@given(st.lists(st.integers(0, 12), max_size=40), st.integers(1, 9), st.integers(1, 30), st.integers(1, 9))
+def test_groups_do_not_depend_on_pieces(sizes, rows, nbytes, piece):
+    columns = {
+        "a": Text.of([b"x" * size for size in sizes]),
+        "b": np.arange(len(sizes)),
+        "c": Text.of([b"y"] * len(sizes)),
+    }
+    found = [
+        [[column.tolist() for column in group] for group in regrouped(_table(columns, some).pieces, rows, nbytes)]
+        for some in (piece, 100)
+    ]
+    assert found[0] == found[1]
+    assert [number for group in found[0] for number in group[1]] == list(range(len(sizes)))
+    for group in found[0]:
+        assert len(group[0]) <= rows
+        assert sum(map(len, group[0] + group[2])) <= nbytes or len(group[0]) == 1
 
 
 DTYPES = st.sampled_from(["?", "i1", "u1", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]).map(np.dtype)
