@@ -58,7 +58,7 @@ def read_stats(path: str, kinds: Mapping[str, str], opening: Opening) -> dict[st
         except _DAMAGED as error:
             raise InputError(f"{name}: not a readable .npz file of statistics: {error}") from error
     for key, array in found.items():
-        wanted = np.dtype(f"{kinds[key]}8")
+        wanted = np.dtype(f"{kinds.get(key, 'i')}8")
         if array.dtype != wanted:
             raise InputError(f"{name}: {key} holds {array.dtype}, not {wanted}; save the statistics again")
     if len({array.shape for array in found.values()}) > 1:
@@ -66,17 +66,20 @@ def read_stats(path: str, kinds: Mapping[str, str], opening: Opening) -> dict[st
         raise InputError(f"{name}: shapes differ: {shapes}; save the statistics again")
     if told:
         _check_finite(found, name)
+        found.pop("infinite", None)
     return found
 
 
 def _check_finite(found: Mapping[str, Array], name: str) -> None:
-    """Raise InputError for a number of a column with values that is not finite: it would make all of them NaN."""
+    """Raise InputError for a column of infinite values, or with a number that is not finite, as learning does."""
     for key, array in found.items():
         wrong = ~np.isfinite(array) & (found.get("count", np.ones(array.shape)) > 0)
+        if key == "infinite":
+            wrong = array > 0
         if wrong.any():
             raise InputError(
-                f"{name}: {key} of column {int(wrong.reshape(-1).argmax())} is not finite, for its rows held infinite "
-                "values or too large ones; clip them first and save the statistics again"
+                f"{name}: column {int(wrong.reshape(-1).argmax())} held infinite values, or too large ones to learn "
+                "from; clip or check them first, and save the statistics again"
             )
 
 
@@ -94,7 +97,7 @@ def _members(archive: zipfile.ZipFile, kinds: Mapping[str, str], name: str) -> t
         raise InputError(f"{name}: holds {held}; statistics of this verb are {', '.join(kinds)}")
     found = {}
     for key, member in zip(names, members, strict=True):
-        if key not in kinds:
+        if key not in kinds and not (told and key == "infinite" and "mean" in kinds):
             continue
         if member.file_size > LARGEST + MAX_HEADER_BYTES:
             raise InputError(f"{name}: {key} takes {member.file_size} bytes, more than the limit of {LARGEST}")

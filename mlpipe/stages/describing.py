@@ -98,7 +98,7 @@ def arrange(wanted: Wanted, spec: Spec, room: Room, directory: str) -> Arrangeme
         With what would do.
     """
     columns, dtype, threads = columns_of(spec.row_shape), spec.dtype, room.threads
-    held = {"statistics": Describe.nbytes(columns, threads, room.block_rows)}
+    held = {"statistics": Describe.nbytes(columns, dtype, threads, room.block_rows)}
     passes = 1
     exact: tuple[Passes, ...] = ()
     if wanted.covariance:

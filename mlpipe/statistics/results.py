@@ -124,7 +124,8 @@ def statistics_of(found: Found, spec: Spec, quantiles: Sequence[float], ddof: in
     columns, overall = described(found.description)
     variance, overall_variance = columns["variance"], float(overall["variance"])
     for numbers in (columns, overall):
-        numbers["variance"] = with_ddof(numbers["variance"], numbers["count"], ddof)
+        finite = numbers["count"] - numbers["infinite"]  # of which moments are
+        numbers["variance"] = with_ddof(numbers["variance"], finite, ddof)
         numbers["std"] = np.sqrt(numbers["variance"])
     if found.distinct is not None:
         columns["distinct"], overall["distinct"] = found.distinct[:-1], found.distinct[-1]
@@ -140,11 +141,10 @@ def statistics_of(found: Found, spec: Spec, quantiles: Sequence[float], ddof: in
 
 
 def described(description: Description) -> tuple[dict[str, Array], dict[str, Any]]:
-    """A description by name: of each column, and of all values."""
-    names = [*COUNTS, *NUMBERS]
-    return {n: description.columns[n] for n in names if n != "std"}, {
-        n: description.overall[n] for n in names if n != "std"
-    }
+    """A description by name: of each column, and of all values, whose places are rows."""
+    overall = description.overall or description
+    columns: dict[str, Array] = {name: getattr(description, name) for name in (*COUNTS, *NUMBERS)}
+    return columns, {name: np.reshape(getattr(overall, name), -1)[0] for name in columns}
 
 
 def missing_of(found: Found) -> Array:

@@ -128,7 +128,10 @@ def test_statistics_that_do_not_do(data: Path, run: Run) -> None:
     rows[5, 1] = np.inf
     np.save("I.npy", rows)
     assert run("-q", "stats", "I.npy", "-o", "i.npz").code == 0
-    assert run("run", "read", "X.npy", "then", "minmax", "--from", "i.npz", "then", "nothing").code == 4
+    for verb in ("minmax", "standardize"):
+        ended = run("run", "read", "X.npy", "then", verb, "--from", "i.npz", "then", "nothing")
+        assert ended.code == 4
+        assert "i.npz: column 1 held infinite values, or too large ones to learn from" in ended.err
 
 
 def test_matrices(data: Path, run: Run) -> None:
