@@ -23,6 +23,9 @@ PIECE_BYTES = 1 << 20
 
 _LEAST_ROOM = 1 << 20
 
+_FEW = 4096
+"""Rows that NumPy sorts before a kernel is loaded."""
+
 _NARROW = 2**31
 """Below, numbers take 4 bytes."""
 
@@ -51,11 +54,13 @@ def descending(counts: Array) -> Array | None:
     >>> descending(np.array([1, 3, 1, 2])).tolist()
     [1, 3, 0, 2]
     """
-    from mlpipe.kernels.tables import sort_places
-
     order = ranks(counts)
     if (order[1:] <= order[:-1]).all():
         return None
+    if len(order) <= _FEW:
+        return np.argsort((order.max() - order).view(np.uint64), kind="stable")
+    from mlpipe.kernels.tables import sort_places
+
     keys = (order.max() - order).view(np.uint64)
     largest = keys.max()
     if largest < _NARROW and len(keys) < _NARROW:  # half as much memory to go through

@@ -186,20 +186,22 @@ def _share(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
 
 
-def summary_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(facts: Mapping[str, Any], noun: str = "rows") -> list[tuple[str, str]]:
     """What stands below the table: headings, each with a sentence.
 
     Parameters
     ----------
     facts : mapping
         Any of ``rows``, ``distinct``, ``missing``, ``method``, ``why`` and ``spilled_bytes``.
+    noun : str
+        What rows are called.
 
     Examples
     --------
     >>> summary_lines({"rows": 20000, "distinct": 17, "missing": 0, "method": "dense", "why": "values span 0 to 16"})
-    [('counted', '20,000 values, 17 distinct, 0 missing'), ('method', 'dense: values span 0 to 16')]
+    [('counted', '20,000 rows, 17 distinct, 0 missing'), ('method', 'dense: values span 0 to 16')]
     """
-    words = (("rows", "values"), ("distinct", "distinct"), ("missing", "missing"))
+    words = (("rows", noun), ("distinct", "distinct"), ("missing", "missing"))
     amounts = [f"{facts[name]:,} {word}" for name, word in words if facts.get(name) is not None]
     lines = [("counted", ", ".join(amounts))] if amounts else []
     if facts.get("method"):
@@ -211,7 +213,10 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def counts_table(
-    shown: Shown, facts: Mapping[str, Any] | None = None, hint: str = "-o counts.csv writes all"
+    shown: Shown,
+    facts: Mapping[str, Any] | None = None,
+    hint: str = "-o counts.csv writes all",
+    noun: str = "rows",
 ) -> RenderableType:
     """Render the first rows of a table of counts for a Rich console.
 
@@ -223,8 +228,10 @@ def counts_table(
         For `summary_lines`.
     hint : str
         How to get the rows that are not shown.
+    noun : str
+        For `summary_lines`.
     """
-    return _Terminal(shown, summary_lines(facts or {}), hint)
+    return _Terminal(shown, summary_lines(facts or {}, noun), hint)
 
 
 class _Terminal:

@@ -8,27 +8,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mlpipe.kernels.shortest import powers
-from mlpipe.kernels.tables import (
-    FLOAT_BYTES,
-    fixed_text,
-    gather_text,
-    integer_widths,
-    put_floats,
-    put_integers,
-    put_text,
-    quote,
-    quoted_bytes,
-)
 from mlpipe.link import Array
 from mlpipe.writers.rows import Strings, Values
+
+FEW = 512
+"""Rows that Python makes text of: loading kernels takes longer, and the text is the same."""
 
 _FLOAT_BITS = {2: (10, 5), 4: (23, 8), 8: (52, 11)}
 """Bits of the fraction and of the exponent, by bytes."""
 
-_SPECIAL = np.zeros(256, np.bool_)
-_SPECIAL[list(b',"\r\n')] = True
+_QUOTED = b',"\r\n'
 """What has to be quoted in CSV."""
+
+_SPECIAL = np.isin(np.arange(256), list(_QUOTED))
 
 Cells: TypeAlias = Callable[[Values], Values]
 """Makes of a column one of integers, which are written in decimal, or of text, which is written as it is."""
@@ -56,6 +48,12 @@ def lines(columns: Sequence[Values], before: Sequence[bytes], cells: Cells) -> A
     b';3:0.5;10:nan'
     """
     ready = [cells(column) for column in columns]
+    if _length(ready[0]) <= FEW:
+        parts = [_bytes(column) for column in ready]
+        rows = (part for row in zip(*parts, strict=True) for pair in zip(before, row, strict=True) for part in pair)
+        return np.frombuffer(b"".join(rows), np.uint8)
+    from mlpipe.kernels.tables import integer_widths, put_integers, put_text
+
     widths: Any = sum(len(text) for text in before)
     for column in ready:
         if isinstance(column, Strings):
@@ -73,6 +71,14 @@ def lines(columns: Sequence[Values], before: Sequence[bytes], cells: Cells) -> A
         else:
             put_integers(column, mark, places, out)
     return out
+
+
+def _length(column: Values) -> int:
+    return len(column.offsets) - 1 if isinstance(column, Strings) else len(column)
+
+
+def _bytes(column: Values) -> list[bytes]:
+    return column.tolist() if isinstance(column, Strings) else [b"%d" % value for value in column.tolist()]
 
 
 def csv_cells(column: Values) -> Values:
@@ -117,6 +123,11 @@ def float_strings(column: Array) -> Strings:
     [b'0.1', b'1e+16', b'-0.0', b'inf']
     """
     size = column.dtype.itemsize
+    if size == 8 and len(column) <= FEW:
+        return _of([repr(value).encode() for value in column.tolist()])
+    from mlpipe.kernels.shortest import powers
+    from mlpipe.kernels.tables import FLOAT_BYTES, put_floats
+
     bits = np.ascontiguousarray(column).view(f"u{size}").astype(np.uint64, copy=False)
     offsets, content = np.empty(len(bits) + 1, np.int64), np.empty(len(bits) * FLOAT_BYTES, np.uint8)
     put_floats(bits, *_FLOAT_BITS[size], powers(), offsets, content)
@@ -133,11 +144,16 @@ def _chosen(column: Array, words: tuple[bytes, ...]) -> Strings:
 
 
 def _of(strings: Sequence[bytes]) -> Strings:
-    offsets = np.cumsum([0, *map(len, strings)])
+    offsets = np.cumsum([0, *map(len, strings)], dtype=np.int64)
     return Strings(np.frombuffer(b"".join(strings), np.uint8), offsets)
 
 
 def _taken(strings: Strings, places: Array) -> Strings:
+    if len(places) <= FEW:
+        known = strings.tolist()
+        return _of([known[place] for place in places.tolist()])
+    from mlpipe.kernels.tables import gather_text
+
     offsets = np.zeros(len(places) + 1, np.int64)
     np.cumsum(np.diff(strings.offsets)[places], out=offsets[1:])
     content = np.empty(int(offsets[-1]), np.uint8)
@@ -159,6 +175,10 @@ def _strings(column: Array) -> Strings:
     """Fixed-width strings without what fills them up, in UTF-8."""
     if column.dtype.kind == "U":
         column = np.char.encode(column, "utf-8", "backslashreplace")
+    if len(column) <= FEW:
+        return _of(column.tolist())
+    from mlpipe.kernels.tables import fixed_text
+
     width = column.dtype.itemsize
     flat = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), width)
     offsets, content = np.empty(len(column) + 1, np.int64), np.empty(flat.size, np.uint8)
@@ -167,12 +187,22 @@ def _strings(column: Array) -> Strings:
 
 
 def _quoted(strings: Strings) -> Strings:
+    if len(strings.offsets) - 1 <= FEW:
+        return _of([_quoted_one(value) for value in strings.tolist()])
+    from mlpipe.kernels.tables import quote, quoted_bytes
+
     size = quoted_bytes(strings.content, strings.offsets, _SPECIAL)
     if size == strings.offsets[-1] - strings.offsets[0]:
         return strings
     offsets, content = np.empty(len(strings.offsets), np.int64), np.empty(size, np.uint8)
     quote(strings.content, strings.offsets, _SPECIAL, offsets, content)
     return Strings(content, offsets)
+
+
+def _quoted_one(value: bytes) -> bytes:
+    if not any(byte in value for byte in _QUOTED):
+        return value
+    return b'"' + value.replace(b'"', b'""') + b'"'
 
 
 def _json_strings(strings: Strings) -> Strings:

@@ -38,7 +38,7 @@ def test_it_says_value_count_share_and_bar():
         "   nan    300  16.7 %  █████████▎",
         "  -3.0    297  16.5 %  █████████▏",
         "1e+300      1   0.1 %  ▏",
-        "counted  1,797 values, 4 distinct, 1 missing",
+        "counted  1,797 rows, 4 distinct, 1 missing",
         "method   dense: values span 0 to 16",
     ]
 
@@ -153,9 +153,10 @@ def test_rows_that_nobody_knew_are_counted_and_the_table_is_closed():
 def test_the_summary_says_how_it_was_counted():
     facts = {**FACTS, "spilled_bytes": 3 << 30}
     assert summary_lines(facts) == [
-        ("counted", "1,797 values, 4 distinct, 1 missing"),
+        ("counted", "1,797 rows, 4 distinct, 1 missing"),
         ("method", "dense: values span 0 to 16, 3.00 GiB through temporary files"),
     ]
+    assert summary_lines({"rows": 3}, "words") == [("counted", "3 words")]
     assert summary_lines({}) == []
     assert summary_lines({"method": "table"}) == [("method", "table")]
 
