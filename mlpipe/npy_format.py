@@ -40,6 +40,7 @@ _ITEM = re.compile(
 )
 _INTEGER = re.compile(r"(-?(?:0|[1-9][0-9]*))L?")  # Python 2 wrote 10L
 _DESCR = re.compile(r"[<>|=]?(?:\?|b1|[iu][1248]|f[248]|c8|c16)")
+_TEXT = re.compile(r"[<>|=]?[SU][0-9]{1,9}")
 _REFUSED_KINDS = {
     "O": "Python objects, which only unpickling could read and mlpipe never unpickles",
     "V": "raw void records",
@@ -107,7 +108,7 @@ class Header:
         return self.offset + self.nbytes
 
 
-def read_header(fd: int, name: str, *, check_size: bool = True) -> Header:
+def read_header(fd: int, name: str, *, check_size: bool = True, text: bool = False) -> Header:
     """Read and validate the header of an open ``.npy`` file; the file position is not used.
 
     Parameters
@@ -119,6 +120,8 @@ def read_header(fd: int, name: str, *, check_size: bool = True) -> Header:
     check_size : bool
         Also require the file to be exactly as long as its header says. Without it, call
         `check_file_size` before touching data.
+    text : bool
+        Also understand arrays of strings of fixed width, which are refused otherwise.
 
     Returns
     -------
@@ -144,12 +147,12 @@ def read_header(fd: int, name: str, *, check_size: bool = True) -> Header:
         size = os.fstat(fd).st_size
         prefix = os.pread(fd, PREFIX_BYTES, 0)
         version, start, length = _measure(prefix, size, name)
-        text = os.pread(fd, length, start)
+        raw = os.pread(fd, length, start)
     except OSError as error:
         raise InputMissingError(f"{name}: cannot be read: {error.strerror}") from error
-    if len(text) < length:
+    if len(raw) < length:
         raise InputError(f"{name}: truncated while its header was read; write it again")
-    header = parse_header(text, version, start + length, name)
+    header = parse_header(raw, version, start + length, name, text=text)
     if check_size:
         check_file_size(header, size, name)
     return header
@@ -247,7 +250,7 @@ def build_header(shape: tuple[int, ...], dtype: npt.DTypeLike, *, align: int = 6
     return header or _frame(text, (2, 0), 4, align)
 
 
-def parse_header(raw: bytes, version: tuple[int, int], offset: int, name: str) -> Header:
+def parse_header(raw: bytes, version: tuple[int, int], offset: int, name: str, *, text: bool = False) -> Header:
     """Parse the dictionary of a header: the bytes after the length field.
 
     Parameters
@@ -260,6 +263,8 @@ def parse_header(raw: bytes, version: tuple[int, int], offset: int, name: str) -
         Where the data start.
     name : str
         What messages call the file.
+    text : bool
+        Also understand strings of fixed width.
 
     Returns
     -------
@@ -277,14 +282,14 @@ def parse_header(raw: bytes, version: tuple[int, int], offset: int, name: str) -
     (3,)
     """
     try:
-        text = raw.decode(VERSIONS[version]).strip(_BLANKS)
+        source = raw.decode(VERSIONS[version]).strip(_BLANKS)
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: bad header: not UTF-8 at byte {error.start}") from error
-    fields = _fields(text, name)
+    fields = _fields(source, name)
     if fields["fortran_order"] not in ("True", "False"):
         order = _clip(fields["fortran_order"])
         raise InputError(f"{name}: bad header: fortran_order is {order}, not True or False")
-    dtype = _dtype(fields["descr"], name)
+    dtype = _dtype(fields["descr"], name, text)
     shape = _shape(fields["shape"], dtype, name)
     return Header(version, dtype, shape, fields["fortran_order"] == "True", offset)
 
@@ -350,13 +355,18 @@ def _fields(text: str, name: str) -> dict[str, str]:
     return fields
 
 
-def _dtype(source: str, name: str) -> np.dtype[Any]:
+def _dtype(source: str, name: str, text: bool) -> np.dtype[Any]:
     """Build the dtype of the descr field; np.dtype only ever sees strings of the allow-list."""
     if source[0] in "[(":
         raise InputError(f"{name}: structured dtype {_clip(source)}; save one plain field of it")
     descr = source[1:-1] if source[0] in "'\"" else ""
     if _DESCR.fullmatch(descr):
         return np.dtype(descr)
+    if text and _TEXT.fullmatch(descr):
+        try:
+            return np.dtype(descr)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name}: dtype {_clip(source)}: longer than any text of NumPy; write it again") from error
     kind = _REFUSED_KINDS.get(descr.lstrip("<>|=")[:1], "no dtype mlpipe knows")
     raise InputError(f"{name}: dtype {_clip(source)}: {kind}; save bool, integers or floats of 1 to 8 bytes")
 

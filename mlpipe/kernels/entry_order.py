@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mlpipe.kernels._jit import kernel
-from mlpipe.kernels.entries import body_words
+from mlpipe.kernels.entries import body_words, fetch
 
 FEW = 12
 """So few are sorted by insertion."""
+
+AHEAD = 8
+"""Entries of a list by which memory is asked for before it is needed."""
 
 STACK = 4 * 256
 """More than twice the logarithm of how many there may be, four numbers each."""
@@ -58,14 +61,18 @@ def _load(heap, entries, keys, low, high, depth, width):
 
 
 @kernel
-def _insert(heap, entries, low, high, depth, width):
-    """Sort a few entries."""
+def _insert(heap, entries, keys, low, high, depth, width):
+    """Sort a few entries whose keys are loaded."""
     for i in range(low + 1, high):
-        entry, j = entries[i], i
-        while j > low and less(heap, entry, entries[j - 1], depth, width):
-            entries[j] = entries[j - 1]
+        entry, key, j = entries[i], keys[i], i
+        while j > low:
+            if key > keys[j - 1]:
+                break
+            if key == keys[j - 1] and not less(heap, entry, entries[j - 1], max(depth, 0), width):
+                break
+            entries[j], keys[j] = entries[j - 1], keys[j - 1]
             j -= 1
-        entries[j] = entry
+        entries[j], keys[j] = entry, key
 
 
 @kernel
@@ -116,15 +123,15 @@ def sort_entries(heap, entries, keys, width, seed):
     low, high, depth, top = 0, entries.shape[0], 0, 0
     fresh = 1
     while True:
+        if fresh and high - low > 1:
+            depth = _load(heap, entries, keys, low, high, depth, width)
         if high - low <= FEW:
-            _insert(heap, entries, low, high, max(depth, 0), width)
+            _insert(heap, entries, keys, low, high, depth, width)
             if top == 0:
                 return
             top -= 4
             low, high, depth, fresh = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
             continue
-        if fresh:
-            depth = _load(heap, entries, keys, low, high, depth, width)
         state ^= state << np.uint64(13)
         state ^= state >> np.uint64(7)
         state ^= state << np.uint64(17)
@@ -151,14 +158,20 @@ def sort_entries(heap, entries, keys, width, seed):
 
 
 @kernel
-def _sift(heap, entries, at, tree, size, place, width):
-    """Restore the order of a heap of lists below a place."""
+def _sift(heap, entries, at, heads, tree, size, place, width):
+    """Restore the order of a heap of lists below a place; `heads` are the first words of what is next in each."""
     chosen = tree[place]
+    entry, head = entries[at[chosen]], heads[chosen]
     while 2 * place + 1 < size:
         child = 2 * place + 1
-        if child + 1 < size and less(heap, entries[at[tree[child + 1]]], entries[at[tree[child]]], 0, width):
-            child += 1
-        if not less(heap, entries[at[tree[child]]], entries[at[chosen]], 0, width):
+        if child + 1 < size:
+            left, right = heads[tree[child]], heads[tree[child + 1]]
+            if right < left or (
+                right == left and less(heap, entries[at[tree[child + 1]]], entries[at[tree[child]]], 0, width)
+            ):
+                child += 1
+        other = heads[tree[child]]
+        if other > head or (other == head and not less(heap, entries[at[tree[child]]], entry, 0, width)):
             break
         tree[place] = tree[child]
         place = child
@@ -191,13 +204,16 @@ def merge(heap, entries, at, stop, more, out, room, width):
     int
         How many were handed out.
     """
+    heads, first = np.empty(at.shape[0], np.uint64), _first(width)
     tree, size = np.empty(at.shape[0], np.int64), 0
     for n in range(at.shape[0]):
         if at[n] < stop[n]:
+            entry = entries[at[n]]
+            heads[n] = heap[entry + first] if _letters(heap, entry, width) else np.uint64(0)
             tree[size] = n
             size += 1
     for place in range(size // 2 - 1, -1, -1):
-        _sift(heap, entries, at, tree, size, place, width)
+        _sift(heap, entries, at, heads, tree, size, place, width)
     count, taken = 0, 0
     while size and count < out.shape[0]:
         chosen = tree[0]
@@ -213,7 +229,12 @@ def merge(heap, entries, at, stop, more, out, room, width):
                 break
             size -= 1
             tree[0] = tree[size]
-        _sift(heap, entries, at, tree, size, 0, width)
+        else:
+            fetch(heap, entries[min(at[chosen] + AHEAD, stop[chosen] - 1)])
+            entry = entries[at[chosen]]
+            heads[chosen] = heap[entry + first] if _letters(heap, entry, width) else np.uint64(0)
+        if size > 1:
+            _sift(heap, entries, at, heads, tree, size, 0, width)
     return count
 
 
