@@ -17,6 +17,9 @@ GROUP_CELLS = 1 << 18
 GROUP_BYTES = 8 << 20
 """Text of a row group, at most, unless one row has more."""
 
+_REPEATED = ["count"]
+"""Columns in which few values are many: a dictionary of the others takes 60 MiB, and gains nothing."""
+
 
 def check_parquet(path: str) -> None:
     """Raise UsageError where pyarrow is not installed."""
@@ -43,7 +46,7 @@ def write_parquet(table: Rows, path: str, opening: Opening) -> int:
     with (
         file_output(path, opening) as out,
         pa.PythonFile(out, mode="w") as file,
-        parquet.ParquetWriter(file, schema) as writer,
+        parquet.ParquetWriter(file, schema, use_dictionary=_REPEATED) as writer,
     ):
         for group in regrouped(table.pieces, group_rows, GROUP_BYTES):
             arrays = [_array(column, field.type, pa) for column, field in zip(group, schema, strict=True)]

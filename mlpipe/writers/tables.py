@@ -26,6 +26,10 @@ _TEXT = (".csv", ".json")
 _AHEAD = 2
 """Chunks for each thread that are made into text before they are written."""
 
+_TEXT_BYTES = 6 << 20
+_WRITING_BYTES = {".csv": 4 << 20, ".json": 4 << 20, ".npz": 10 << 20, ".npy": 6 << 20, ".parquet": 96 << 20}
+"""What each form takes, that of Parquet mostly for pyarrow itself; and, for text, what each thread takes."""
+
 SCHEMA_VERSION = 1
 
 
@@ -54,6 +58,17 @@ give a name that ends so
             raise UsageError(f"- {found}: tables go to stdout as {shown}; write others to a file")
         raise UsageError(f"{path}: tables are written as {shown}; give a name that ends so")
     return found
+
+
+def writing_bytes(form: str, threads: int) -> int:
+    """Bytes that writing a table takes, whatever its length: measured, and rounded up.
+
+    Examples
+    --------
+    >>> writing_bytes(".csv", 2) >> 20, writing_bytes(".parquet", 2) >> 20
+    (16, 96)
+    """
+    return _WRITING_BYTES[form] + (threads * _TEXT_BYTES if form in _TEXT else 0)
 
 
 def check_table(
