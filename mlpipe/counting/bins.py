@@ -141,11 +141,9 @@ def difference(first: Any, last: Any) -> Any:
 
 def _number(end: Any) -> Any:
     """An end of a range; an integer that no type of 64 bits holds becomes a float."""
-    try:
-        np.result_type(np.min_scalar_type(end), np.int8)
-        return float(end) if isinstance(end, int) and not -(2**63) <= end < 2**64 else end
-    except (TypeError, OverflowError):
-        raise UsageError(f"range: {end!r} is not a number") from None
+    if not isinstance(end, bool | int | float | np.number):
+        raise UsageError(f"range: {end!r} is not a number")
+    return float(end) if isinstance(end, int) and not -(2**63) <= end < 2**64 else end
 
 
 def _counted_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -16,6 +16,9 @@ from mlpipe.errors import InputError, UsageError
 from mlpipe.link import Array
 from mlpipe.workers import Workers
 
+MOST_BY_RULE = 1 << 27
+"""More bins than this are hardly meant: some value is far from all others."""
+
 SCRATCH_BYTES = 5 * 8 * GROUP
 """What a thread needs while it takes in a group."""
 
@@ -82,7 +85,7 @@ class EdgesLearner:
         self._inside = Inside(self._ends)
         self._rule = RULES[asked] if isinstance(asked, str) else None
         self._groups = Groups(dtype)
-        self._extent = Extent(dtype, self._inside)
+        self._extent = Extent(dtype, self._inside, summed=self._rule is not None and self._rule.deviation)
         self._step: Extent | Deviations | None = self._extent
         wanted = self._rule is not None and self._rule.quartiles
         self._quartiles = Quartiles(dtype, self._inside, threads) if wanted else None
@@ -125,7 +128,7 @@ class EdgesLearner:
             facts = self._facts()
             if facts is None:
                 return None
-            number = number_of_bins(self.asked, facts, *widened(first, last))
+            number, most = number_of_bins(self.asked, facts, *widened(first, last)), min(most, MOST_BY_RULE)
         else:
             number = operator.index(self.asked)
         if number > most:

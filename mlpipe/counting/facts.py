@@ -16,7 +16,7 @@ from mlpipe.workers import Workers
 GROUP = 65536
 """Values that are added up together, counted from the first one of all; NumPy's histogram has it, too."""
 
-COLLECTED_BYTES = 8 << 20
+COLLECTED_BYTES = 4 << 20
 """As soon as no more than so many bytes of values may be a quartile, they are gathered and sorted."""
 
 
@@ -86,10 +86,10 @@ class Inside:
 
 
 class Extent:
-    """Number, smallest, largest and sum of values."""
+    """Number, smallest and largest of values, and their sum if it is wanted."""
 
-    def __init__(self, dtype: np.dtype[Any], inside: Inside) -> None:
-        self._dtype, self._inside = dtype, inside
+    def __init__(self, dtype: np.dtype[Any], inside: Inside, *, summed: bool) -> None:
+        self._dtype, self._inside, self._summed = dtype, inside, summed
         self.size = self.missing = self.infinite = 0
         self.low: Any = None
         self.high: Any = None
@@ -106,7 +106,8 @@ class Extent:
             missing = int(np.isnan(kept).sum())
             infinite = int(np.isinf(kept).sum())
         with np.errstate(all="ignore"):
-            return kept.size, missing, infinite, low, high, float(np.sum(kept, dtype=np.float64))
+            total = float(np.sum(kept, dtype=np.float64)) if self._summed else 0.0
+        return kept.size, missing, infinite, low, high, total
 
     def merge(self, size: int, missing: int, infinite: int, low: Any, high: Any, total: float) -> None:
         """Take in a group; in order."""

@@ -24,6 +24,9 @@ TASK_VALUES = 1 << 17
 FEW_BINS = 1 << 11
 """Up to so many bins, each has several counters."""
 
+BIN_BYTES = 64
+"""What a bin takes at least: its edge, steps on the way to it, and one counter."""
+
 PIECE_ROWS = 1 << 16
 SMALL = 1 << 16
 """Values below which starting threads costs more than it brings."""
@@ -139,6 +142,9 @@ class HistogramCounter:
         self._threads, self._room = threads, room
         self._learner: EdgesLearner | None = None
         self._why = ""
+        if edges is None and isinstance(bins, int) and bins > room // BIN_BYTES:
+            needs = bins * BIN_BYTES
+            raise MemoryCeilingError(f"{bins} bins need {format_size(needs)}", needs=needs)
         found = known_bins(self._dtype, bins, edges, range)
         if found is not None:
             self._begin(found, "edges as given" if edges is not None else f"{found.number} in the range given")
@@ -170,8 +176,7 @@ class HistogramCounter:
         """End a pass; whether values can now be counted."""
         if self._learner is None:
             raise RuntimeError("the bins are known")
-        # Every bin takes an edge, what it scales to, and one counter at least.
-        found = self._learner.finish(most=self._room // 64)
+        found = self._learner.finish(most=self._room // BIN_BYTES)
         if found is not None:
             asked, self._learner = self._learner.asked, None
             self._begin(
@@ -291,8 +296,11 @@ def histogram(
 
     Notes
     -----
-    Edges and counts are those of NumPy. Means and deviations are added up more precisely, so the rules ``scott`` and
-    ``doane`` may differ by one bin where the width they ask for divides the range to the last digits.
+    Edges and counts are those of NumPy, 2.4, with these exceptions. Means and deviations are added up more precisely,
+    so that ``scott`` and ``doane`` may make one bin more or less where the width they ask for divides the range to the
+    last digits, and other numbers of bins of float16, in which NumPy's sums overflow; nor do quartiles of int8. Bins
+    among a few thousand subnormal numbers are counted by their edges, which NumPy's counts contradict there. Integer
+    weights are added up as integers. Between edges that are given, float weights are equal up to rounding.
 
     Examples
     --------

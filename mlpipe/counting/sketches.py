@@ -18,13 +18,12 @@ import numpy as np
 
 from mlpipe.counting.columns import Column, Text
 from mlpipe.counting.counted import Entries
+from mlpipe.counting.sketch_keys import CHUNK as CHUNK
+from mlpipe.counting.sketch_keys import NAN, decoded, keys_of, numbers_only, strings_of, values_of
 from mlpipe.errors import UsageError
 from mlpipe.kernels import sketches as kernels
 from mlpipe.link import Array
 from mlpipe.workers import Workers
-
-CHUNK = 1 << 16
-"""Values that are handed to a sketch at once."""
 
 SIGMAS = 2
 """Bounds of the number of distinct values hold in 95 of 100 cases."""
@@ -93,12 +92,12 @@ class DistinctSketch:
     def add(self, values: Column) -> None:
         """Take in values: numbers of any shape, strings or text."""
         if isinstance(values, Text) or values.dtype.kind in "SU":
-            for strings in _strings(values):
+            for strings in strings_of(values):
                 # An empty string would be passed over, so each gets a character more.
                 _feed(self._sketch.update, ["=" + string for string in dict.fromkeys(strings)])
             return
         found = np.empty(CHUNK + 1, np.uint64)
-        for keys in _keys(values):
+        for keys in keys_of(values):
             fresh = found[: kernels.not_lately(keys, self._table, found)]
             _feed(self._sketch.update, fresh.view(np.int64).tolist())
 
@@ -216,7 +215,7 @@ class FrequentSketch:
         """Take in values: numbers of any shape, strings or text."""
         if weights is not None:
             raise UsageError("a sketch counts values; it does not add up weights")
-        for part in _strings(values) if self._strings else _keys(_numbers(values)):
+        for part in strings_of(values) if self._strings else keys_of(numbers_only(values)):
             self._total += len(part)
             start = 0
             while start < len(part):
@@ -238,7 +237,7 @@ class FrequentSketch:
             keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
             keys = keys.view(np.int64)
             if self._dtype is not None and self._dtype.kind == "f":
-                self._missing += int(counts[keys == _NAN.view(np.int64)].sum())
+                self._missing += int(counts[keys == NAN.view(np.int64)].sum())
         self._waiting, self._held = [], 0
         if len(counts) > self._capacity:
             less = int(np.partition(counts, -1 - self._capacity)[-1 - self._capacity])
@@ -275,8 +274,8 @@ class FrequentSketch:
             if self._dtype is None:
                 return Text.of(texts), order
             unicode = self._dtype.kind == "U"
-            return np.array([_decoded(text) for text in texts] if unicode else texts, self._dtype), order
-        values = _values(np.array(keys, np.int64).view(np.uint64), self._dtype or np.dtype(np.float64))
+            return np.array([decoded(text) for text in texts] if unicode else texts, self._dtype), order
+        values = values_of(np.array(keys, np.int64).view(np.uint64), self._dtype or np.dtype(np.float64))
         order = np.argsort(values, kind="stable")
         return values[order], order
 
@@ -346,9 +345,6 @@ class QuantileSketch:
         return [float(value) for value in self._sketch.get_quantiles(list(at), True)]
 
 
-_NAN = np.array([np.nan], np.float64).view(np.uint64)
-
-
 def library() -> Any:
     """The package of sketches; raise UsageError if it is not installed."""
     try:
@@ -361,59 +357,3 @@ def library() -> Any:
 def _feed(update: Any, *arguments: list[Any]) -> None:
     """Call a function for all arguments, in C."""
     deque(map(update, *arguments), maxlen=0)
-
-
-def _numbers(values: Column) -> Array:
-    if isinstance(values, Text):
-        raise UsageError("a sketch of numbers does not take text")
-    return values
-
-
-def _keys(values: Array) -> Iterator[Array]:
-    """Chunks of 64-bit keys, equal for equal values: all NaN one, and zeros without a sign."""
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        if part.dtype.kind == "f":
-            numbers = part.astype(np.float64) + 0.0
-            keys = numbers.view(np.uint64)
-            keys[np.isnan(numbers)] = _NAN[0]
-            yield keys
-        elif part.dtype.kind == "u":
-            yield part.astype(np.uint64)
-        else:
-            yield part.astype(np.int64).view(np.uint64)
-
-
-def _values(keys: Array, dtype: np.dtype[Any]) -> Array:
-    """What keys stand for."""
-    if dtype.kind == "f":
-        return keys.view(np.float64).astype(dtype)
-    return keys.astype(dtype) if dtype.kind == "u" else keys.view(np.int64).astype(dtype)
-
-
-def _strings(values: Column) -> Iterator[list[str]]:
-    """Chunks of Python strings, equal for equal values; each byte of bytes is a character."""
-    rows = len(values)
-    if not isinstance(values, Text):
-        values = values.reshape(-1)
-        rows = values.size
-    for start in range(0, rows, CHUNK):
-        stop = min(start + CHUNK, rows)
-        if isinstance(values, Text):
-            offsets = values.offsets[start : stop + 1].tolist()
-            content = values.content[offsets[0] : offsets[-1]].tobytes().decode("latin-1")
-            yield [content[a - offsets[0] : b - offsets[0]] for a, b in itertools.pairwise(offsets)]
-        elif values.dtype.kind == "S":
-            yield [string.decode("latin-1") for string in values[start:stop].tolist()]
-        else:
-            yield [_encoded(string) for string in values[start:stop].tolist()]
-
-
-def _encoded(string: str) -> str:
-    """Its bytes as characters: what is half a character only is kept, too, and the order is that of characters."""
-    return string.encode("utf-8", "surrogatepass").decode("latin-1")
-
-
-def _decoded(text: bytes) -> str:
-    return text.decode("utf-8", "surrogatepass")
