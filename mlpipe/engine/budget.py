@@ -154,7 +154,7 @@ def plan(
     OutputError
         When the sink cannot take the output.
     """
-    pipeline.specs()  # what cannot follow is told of single stages
+    replace(pipeline, stages=[stage for one in pipeline.stages for stage in fuse([one])]).specs()  # tells of one stage
     pipeline = _fused(pipeline)
     specs = pipeline.specs()
     with at_link(pipeline.link(len(pipeline.stages)), pipeline.ending):

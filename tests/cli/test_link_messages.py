@@ -28,7 +28,8 @@ MESSAGES = {
     "read X.npy then repeat --epochs forever then write Z.npy": "link 3 (write): ",
     "read X.npy then batch --size 2 then abs then abs then write X.npy": "link 5 (write): X.npy: also an input",
     "read X.npy then tee Z.npy then tee Z.npy then nothing": "link 3 (tee): both tee and tee name Z.npy",
-    "read C.npy then abs then abs then nothing": "links 2, 3 (abs + abs): rows of complex64",
+    "read C.npy then abs then abs then nothing": "link 2 (abs): rows of complex64",
+    "read C.npy then clip --min 0 then abs then nothing": "link 2 (clip): rows of complex64",
     "read X.npy then abs then shuffle then clip --min 0 then noise --from 3 then nothing": "link 5 (noise): no option",
 }  # fmt: skip
 
