@@ -18,6 +18,7 @@ TITLES = {
     "whole_process": "Whole process",
     "shuffling": "Shuffling",
     "chains": "Chains of transforms",
+    "statistics": "Statistics",
     "exactness": "Exactness",
     "startup": "Start",
 }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlpipe.counting.histogram import histogram
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
+    from mlpipe.statistics.in_memory import describe
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "RegressionError",
     "UsageError",
     "__version__",
+    "describe",
     "generate",
     "histogram",
     "open",
@@ -56,6 +58,7 @@ __all__ = [
 _LAZY = {
     "NpySource": ("mlpipe.readers.npy", "NpySource"),
     "Pipeline": ("mlpipe.chain", "Chain"),
+    "describe": ("mlpipe.statistics.in_memory", "describe"),
     "generate": ("mlpipe.chain", "generate"),
     "histogram": ("mlpipe.counting.histogram", "histogram"),
     "read": ("mlpipe.chain", "read"),

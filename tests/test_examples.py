@@ -84,9 +84,21 @@ def check_stream(out: str, directory: Path) -> None:
     assert out == "1792 rows of float32, from 0 to 1\n"
 
 
+def check_stats(out: str, directory: Path) -> None:
+    digits = np.load(ROOT / "examples/data/digits.npy").astype(float)
+    constant = int((digits.min(axis=0) == digits.max(axis=0)).sum())
+    assert out.startswith(f"{constant} pixels are the same in all 1797 digits\n")
+    assert out.count("\n") == 3
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(np.load(directory / "correlation.npy"), np.corrcoef(digits.T), rtol=1e-9, atol=1e-12)
+    assert json.loads((directory / "standardized.json").read_text())["rows"] == len(digits)
+    assert np.load(directory / "first.npy").shape == (100, 64)
+
+
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     "closest_pair.sh": check_closest_pair,
     "distances.sh": check_distances,
+    "stats.sh": check_stats,
     "stream.sh": check_stream,
     "training_set.sh": check_training_set,
     "two_files.sh": check_two_files,

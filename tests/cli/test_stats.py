@@ -285,6 +285,6 @@ def test_in_a_chain(data: Path, run: Run) -> None:
     assert np.load("Y.npy").shape == (3, 4)
     assert "the statistics go nowhere" in run("run", "read", "X.npy", "then", "stats", "then", "nothing").err
     assert "the rows never end" in run(
-        "run", "generate", "--rows", "5", "--columns", "2", "then", "repeat", "then", "stats", "-o", "e.csv", "then",
+        "run", "generate", "--rows", "5", "--columns", "2", "then", "repeat", "--epochs", "forever", "then", "stats", "-o", "e.csv", "then",
         "nothing",
     ).err  # fmt: skip
