@@ -163,6 +163,8 @@ def subjects_of(options: CountFeatures, spec: Spec, labels: Source | None) -> tu
     if options.each_column:
         column_places([], spec, "count-features --each-column")
         columns = range(spec.row_shape[0] if spec.row_shape else 1)
+        if not columns:  # a table without rows
+            return (replace(one, table=0),)
         return tuple(replace(one, columns=(column,), table=column) for column in columns)
     places = column_places(options.column, spec, "count-features --column") if options.column else []
     if len(places) == 1:
