@@ -12,14 +12,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
-
 from mlpipe import __version__
-from mlpipe.cli.session import Session, session_of
-from mlpipe.cli.signals import interruptible
-from mlpipe.cli.text import complain
+from mlpipe.cli.signals import interruptible, silent
+
+with silent():  # what takes a tenth of a second
+    import typer
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    from mlpipe.cli.session import Session, session_of
+    from mlpipe.cli.text import complain
 from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputError, UsageError
 
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.

@@ -18,6 +18,20 @@ _RETRY_SECONDS = 0.02
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """Let Ctrl-C end the process without a word, while modules are imported: Python would print a traceback."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Raise `Interrupted` in the main thread at the first SIGINT, SIGTERM or SIGHUP; ignore later ones.
 

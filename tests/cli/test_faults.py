@@ -323,3 +323,16 @@ def test_two_runs_at_once_on_one_output(spawn: Run) -> None:
     assert first.let_through()[0] == 0
     assert np.load("out/D.npy").shape == (700, 400)
     assert os.listdir("out") == ["D.npy"]
+
+
+def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
+    """A module in the place of Typer sends the signal; Python's own answer would be a traceback."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, sys.argv[1]); import mlpipe.cli.main",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
