@@ -63,6 +63,13 @@ def _checked(bins: Any) -> int | None:
     return number
 
 
+def learning_bytes(dtype: np.dtype[Any], asked: int | str, threads: int) -> int:
+    """What an `EdgesLearner` holds at most."""
+    rule = RULES.get(asked) if isinstance(asked, str) else None
+    digits = Quartiles.nbytes(threads) if rule is not None and rule.quartiles else 0
+    return Groups.nbytes(dtype) + threads * SCRATCH_BYTES + digits
+
+
 class EdgesLearner:
     """Finds bins of equal width from passes over the values.
 
@@ -96,11 +103,6 @@ class EdgesLearner:
         if self._quartiles is not None:
             return Quartiles.passes(self._dtype)
         return 2 if self._rule is not None and self._rule.deviation else 1
-
-    def nbytes(self) -> int:
-        """Bytes held at most."""
-        digits = Quartiles.nbytes(self._threads) if self._quartiles is not None else 0
-        return Groups.nbytes(self._dtype) + self._threads * SCRATCH_BYTES + digits
 
     def add(self, values: Array, workers: Workers) -> None:
         """Take in values that follow."""

@@ -135,7 +135,7 @@ class Extent:
         if self.missing or self.infinite:
             raise InputError(
                 f"{self.missing} values are NaN and {self.infinite} infinite, so that bins have no range; "
-                "give a range, and values outside it are left out"
+                "give edges or a range, and what lies outside is left out"
             )
         if not self.size:
             return 0, 1

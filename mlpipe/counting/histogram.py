@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mlpipe.counting.bins import Bins
 from mlpipe.counting.counted import Entries
-from mlpipe.counting.edges import EdgesLearner, known_bins
+from mlpipe.counting.edges import EdgesLearner, known_bins, learning_bytes
 from mlpipe.counting.facts import Groups
 from mlpipe.errors import InputError, MemoryCeilingError, UsageError
 from mlpipe.kernels.histogram import COPIES
@@ -24,8 +24,8 @@ TASK_VALUES = 1 << 17
 FEW_BINS = 1 << 11
 """Up to so many bins, each has several counters."""
 
-BIN_BYTES = 64
-"""What a bin takes at least: its edge, steps on the way to it, and one counter."""
+BIN_BYTES = 56
+"""What a bin takes besides counters: its edge, and steps on the way to it."""
 
 PIECE_ROWS = 1 << 16
 SMALL = 1 << 16
@@ -142,19 +142,31 @@ class HistogramCounter:
         self._threads, self._room = threads, room
         self._learner: EdgesLearner | None = None
         self._why = ""
-        if edges is None and isinstance(bins, int) and bins > room // BIN_BYTES:
-            needs = bins * BIN_BYTES
-            raise MemoryCeilingError(f"{bins} bins need {format_size(needs)}", needs=needs)
+        if isinstance(bins, str) and edges is None and weights is not None:
+            raise UsageError(f"bins {bins!r} does not go with weights; give a number of bins, or edges")
+        if edges is not None:
+            self._check_room(np.size(edges) - 1)
+        elif isinstance(bins, int):
+            self._check_room(bins, 0 if range is not None else learning_bytes(self._dtype, bins, threads))
         found = known_bins(self._dtype, bins, edges, range)
         if found is not None:
             self._begin(found, "edges as given" if edges is not None else f"{found.number} in the range given")
             return
-        if isinstance(bins, str) and weights is not None:
-            raise UsageError(f"bins {bins!r} does not go with weights; give a number of bins, or edges")
+        self._check_room(1, learning_bytes(self._dtype, bins, threads))
         self._learner = EdgesLearner(self._dtype, bins, range, threads)
-        needs = self._learner.nbytes()
-        if needs > room:
-            raise MemoryCeilingError(f"learning the bins of a histogram needs {format_size(needs)}", needs=needs)
+
+    def _bytes(self, bins: int) -> tuple[int, int]:
+        """What so many bins take besides counters, and what one thread's counters take."""
+        slots = bins + 2
+        if self._weights is None:
+            return BIN_BYTES * slots, 8 * slots * (COPIES if bins <= FEW_BINS else 1)
+        return BIN_BYTES * slots + Groups.nbytes(self._dtype, np.dtype(np.int64)), 8 * slots
+
+    def _check_room(self, bins: int, learning: int = 0) -> None:
+        """Raise MemoryCeilingError if not even one thread can count, or what goes before does not fit."""
+        needs = max(sum(self._bytes(bins)), learning)
+        if needs > self._room:
+            raise MemoryCeilingError(f"a histogram of {bins} bins needs {format_size(needs)}", needs=needs)
 
     @property
     def passes(self) -> int:
@@ -186,18 +198,13 @@ class HistogramCounter:
 
     def _begin(self, bins: Bins, why: str) -> None:
         """Counters, as many as fit."""
+        self._check_room(bins.number)
+        fixed, one = self._bytes(bins.number)
         self._bins, self._why, slots = bins, why, bins.number + 2
-        copies = COPIES if bins.number <= FEW_BINS else 1
-        one, fixed = 8 * slots * copies, 32 * slots
-        if self._weights is not None:
-            one = 8 * slots
-            fixed += Groups.nbytes(self._dtype, self._weights)
         self._lanes = min(self._threads, (self._room - fixed) // one)
-        if self._lanes < 1:
-            needs = fixed + one
-            raise MemoryCeilingError(f"{bins.number} bins need {format_size(needs)}", needs=needs)
         self._outside = np.zeros((self._lanes, 2), np.int64)
         if self._weights is None:
+            copies = COPIES if bins.number <= FEW_BINS else 1
             self._counts = np.zeros((self._lanes, copies, slots), np.int64)
             return
         kind = np.float64 if self._weights.kind == "f" else np.int64
