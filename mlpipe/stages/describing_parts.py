@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mlpipe.counting.counted import Counter
 from mlpipe.link import Array
 from mlpipe.stages.describing import Arrangement, Wanted, several
 from mlpipe.statistics.covariance import Covariance
@@ -17,6 +16,9 @@ from mlpipe.statistics.histograms import MOST_PLOTTED, Histograms
 from mlpipe.statistics.quantiles import Quantiles
 from mlpipe.statistics.results import Found, missing_of
 from mlpipe.workers import Workers
+
+if TYPE_CHECKING:
+    from mlpipe.counting.tally import Tally
 
 
 class Part(Protocol):
@@ -134,7 +136,7 @@ class _Distinct:
 
     def __init__(self, how: Arrangement, rows: int | None) -> None:
         self._how, self._rows, self._first = how, rows, 0
-        self._counters: list[Counter] = []
+        self._counters: list[Tally] = []
         self._counts: list[int] = []
 
     def add(self, rows: Array, workers: Workers) -> None:
@@ -143,11 +145,11 @@ class _Distinct:
         for place, counter in enumerate(self._counters, self._first):
             counter.add(_column(rows, place), workers)
 
-    def _start(self) -> list[Counter]:
+    def _start(self) -> list[Tally]:
         from mlpipe.counting.tally import Tally
 
         how, tallies = self._how, sum(several(self._how.columns))
-        counters: list[Counter] = []
+        counters: list[Tally] = []
         for place in range(self._first, min(tallies, self._first + how.together)):
             rows = None if self._rows is None else self._rows * (how.columns if place == how.columns else 1)
             counters.append(
@@ -159,7 +161,7 @@ class _Distinct:
         """Say how many there were, NaN not among them."""
         tallies = sum(several(self._how.columns))
         for counter in self._counters:
-            counted = counter.finish(workers)
+            counted = counter.finish(workers, in_order=False)
             self._counts.append(counted.distinct - bool(counted.missing))
             counted.close()
         self.close()
