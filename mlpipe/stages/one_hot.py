@@ -16,8 +16,8 @@ from mlpipe.stages.mapped import Mapped, pieces
 class OneHot(Mapped):
     """A column for each class: 1 in that of the row, 0 elsewhere.
 
-    A row is one whole number, from 0 to below --classes; any other ends the run. The result is uint8; cast makes
-    floats of it.
+    A row is one whole number, from 0 to below --classes; any other ends the run. How many classes there are has to be
+    said, for the shape of the result is planned before rows are read. The result is uint8; cast makes floats of it.
 
     Example: mlpipe run read examples/data/digits_labels.npy then one-hot --classes 10 then write one_hot.npy
     """
