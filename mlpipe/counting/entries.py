@@ -103,7 +103,9 @@ def least_room(width: int) -> int:
 
 
 def arrange(room: int, threads: int, width: int, weights: np.dtype[Any] | None = None) -> Layout:
-    """Share out a room: half of it for tables, a quarter for buffers, the rest for items and what is handed out.
+    """Share out a room: up to an eighth each for items and for buffers, an eighth for what is handed out, else tables.
+
+    What is merged later takes the place of tables.
 
     Parameters
     ----------
@@ -130,11 +132,12 @@ def arrange(room: int, threads: int, width: int, weights: np.dtype[Any] | None =
     item = WORD * (body + 1) + ITEM_BYTES
     lanes = 2 * threads if threads > 1 and room // 8 // (2 * threads) >= 16 * item else 1
     lane_items = max(1, min(LANE_BYTES, room // 8 // lanes) // item)
+    buffers = min(MOST_BUFFERS, room // 8)
+    tables = room - room // 8 - buffers - min(LANE_BYTES * lanes, room // 8)
     shards = 1
-    while shards < 2 * threads and threads > 1 and room // 2 // (2 * shards) >= 64 * item:
+    while shards < 2 * threads and threads > 1 and tables // (2 * shards) >= 64 * item:
         shards *= 2
-    most_bits, shard_words = _table(room // 2 // shards, body + 1, min(1.0, threads / shards))
-    buffers = min(MOST_BUFFERS, room // 4)
+    most_bits, shard_words = _table(tables // shards, body + 1, min(1.0, threads / shards))
     chunk = max(min(CHUNK_BYTES, buffers // 8), WORD * (body + 2))
     heaps = shards * max(2, min(MOST_HEAPS, buffers // chunk) // shards)
     return Layout(

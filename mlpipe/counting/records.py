@@ -54,6 +54,11 @@ class Field:
     dtype: np.dtype[Any]
     row_shape: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        kind, size = self.dtype.kind, self.dtype.itemsize
+        if kind not in _KINDS or (kind not in "SU" and size > WORD) or not self.dtype.isnative:
+            raise ValueError(f"{self.dtype} where bool, integers, floats or strings of this machine are needed")
+
     @property
     def row_bytes(self) -> int:
         """Bytes in a record."""

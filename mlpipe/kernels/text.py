@@ -105,13 +105,10 @@ def last_end(text, split):
 
 
 @kernel
-def _tail(text, at, count):
-    """Up to 8 bytes as a word, the first one uppermost, filled up with zeros."""
-    if at + 8 <= text.shape[0]:
-        empty = np.uint64(64 - 8 * count)
-        return (_reversed(word_at(text, at)) >> empty) << empty
+def _last_bytes(text, at, stop):
+    """The bytes up to the end of the text, fewer than 8, as a word: the first one uppermost, filled up with zeros."""
     word = np.uint64(0)
-    for k in range(count):
+    for k in range(stop - at):
         word |= np.uint64(text[at + k]) << np.uint64(56 - 8 * k)
     return word
 
@@ -162,7 +159,11 @@ def tokens(text, at, stop, split, longest, key, words, starts, hashes):
             value = fold(key[0] ^ np.uint64(length), key[1])
             for k in range(size):
                 here = begin + 8 * k
-                word = _reversed(word_at(text, here)) if here + 8 <= end else _tail(text, here, end - here)
+                if here + 8 <= text.shape[0]:
+                    empty = np.uint64(8 * max(0, here + 8 - end))
+                    word = (_reversed(word_at(text, here)) >> empty) << empty
+                else:
+                    word = _last_bytes(text, here, end)
                 words[used + 1 + k] = word
                 value = fold(value ^ word, key[1])
             hashes[count] = fold(value, key[2])

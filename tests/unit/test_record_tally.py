@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from mlpipe.counting import entries
 from mlpipe.counting.records import Field, RecordTally
 from mlpipe.counting.wide import ExactSum
-from mlpipe.errors import InputError, MemoryCeilingError
+from mlpipe.errors import InputError, MemoryCeilingError, OutputError
 from mlpipe.workers import Workers
 
 FIXED = settings(max_examples=60, deadline=None, derandomize=True)
@@ -239,6 +241,22 @@ def test_exact_sums(parts: list[list[float]]) -> None:
     for part in parts:
         total.add(part)
     assert total.value == float(sum((Fraction(value) for part in parts for value in part), Fraction(0)))
+
+
+@pytest.mark.parametrize("dtype", ["c8", "V4", "M8[s]", "g", ">i4", ">U2"])
+def test_other_dtypes_are_refused(dtype: str) -> None:
+    with pytest.raises(ValueError, match="are needed"):
+        Field(np.dtype(dtype))
+
+
+def test_a_full_disk_names_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    rows = np.arange(8_000).reshape(-1, 2)
+    with pytest.raises(OutputError, match=f"temporary files in {tmp_path}.*no space left"):
+        tally(rows, room=1 << 13, threads=2, directory=tmp_path)
 
 
 def test_a_closed_counter_leaves_nothing(tmp_path: Path) -> None:
