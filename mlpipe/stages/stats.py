@@ -39,7 +39,7 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Stats(Streaming):
+class Stats:
     """Statistics of each column and of all values; the rows are handed on as they are.
 
     A chain hands on rows of one dtype, which a table with names is not: so stats leaves the rows alone, as tee does,
@@ -52,6 +52,8 @@ class Stats(Streaming):
 
     Example: mlpipe run read examples/data/digits.npy then stats -o digits.json then head --rows 10 then write head.npy
     """
+
+    flow = "reducing"
 
     output: str | None = option(
         None, metavar="FILE", help="Where they go: a file of suffix .json, .npz or .csv.", short="-o"
