@@ -84,6 +84,22 @@ def check_stream(out: str, directory: Path) -> None:
     assert out == "1792 rows of float32, from 0 to 1\n"
 
 
+def check_count(out: str, directory: Path) -> None:
+    digits, labels = (np.load(ROOT / f"examples/data/{name}.npy") for name in ("digits", "digits_labels"))
+    lines = out.splitlines()
+    assert lines[0] == "word,count"
+    assert len(lines) == 14
+    for digit, line in enumerate(lines[4:]):
+        assert line == f"a {digit} takes {digits[labels == digit].sum(axis=1).mean():.0f} drops of ink"
+    pixels = np.loadtxt(directory / "pixels.csv", int, delimiter=",", skiprows=1)
+    for column in range(64):
+        values, counts = np.unique(digits[:, column], return_counts=True)
+        np.testing.assert_array_equal(pixels[pixels[:, 0] == column, 1:], np.column_stack([values, counts]))
+    bins = [one["count"] for one in json.loads((directory / "bins.json").read_text())["counts"]]
+    sums = digits[:, 20].astype(float) + digits[:, 28]
+    assert bins == np.histogram(sums, [0, 8, 16, 24, 32])[0].tolist()
+
+
 def check_stats(out: str, directory: Path) -> None:
     digits = np.load(ROOT / "examples/data/digits.npy").astype(float)
     constant = int((digits.min(axis=0) == digits.max(axis=0)).sum())
@@ -97,6 +113,7 @@ def check_stats(out: str, directory: Path) -> None:
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     "closest_pair.sh": check_closest_pair,
+    "count.sh": check_count,
     "distances.sh": check_distances,
     "stats.sh": check_stats,
     "stream.sh": check_stream,
@@ -127,6 +144,15 @@ def check_augmented(directory: Path) -> None:
     assert np.load(directory / "augmented.npy").shape == (1797, 65)
 
 
+def check_counts(directory: Path) -> None:
+    digits, labels = (np.load(ROOT / f"examples/data/{name}.npy") for name in ("digits", "digits_labels"))
+    table = np.load(directory / "counts.npy")
+    assert len(table) == 100
+    assert (np.diff(table[:, 2]) <= 0).all()
+    for label, value, count in table[:10].tolist():
+        assert (np.minimum(digits[labels == label], 12) == value).sum() == count
+
+
 def check_trial(directory: Path) -> None:
     record = json.loads((directory / "trial.json").read_text())
     assert (record["result"], record["status"]) == ({"rows": 1_000_000}, "done")
@@ -134,6 +160,7 @@ def check_trial(directory: Path) -> None:
 
 CONFIGS: dict[str, Callable[[Path], None]] = {
     "augmented.toml": check_augmented,
+    "counts.toml": check_counts,
     "training_set.toml": check_shards,
     "trial.toml": check_trial,
 }
