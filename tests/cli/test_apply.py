@@ -57,7 +57,7 @@ def test_a_config_that_holds_code_does_not_run_it(run: Run) -> None:
     ("words", "code", "message"),
     [
         (("apply", "y + 1"), 2, "'y + 1', column 1: no name 'y'"),
-        (("apply", "x[3]"), 2, "apply 'x[3]', column 1: the rows have 3 columns"),
+        (("apply", "x[3]"), 2, "link 2 (apply): 'x[3]', column 1: the rows have 3 columns"),
         (("apply", "x", "--dtype", "int7"), 2, "int7"),
         (("apply-python", "user.py"), 2, "FILE.py:function"),
         (("apply-python", "missing.py:f"), 3, "missing.py: no such file"),

@@ -60,7 +60,7 @@ def test_rows_of_one_value_and_of_many_dimensions() -> None:
     cube = X[:200].reshape(10, 4, 5, 5)
     np.testing.assert_array_equal(applied(cube, "abs(x)"), np.abs(cube))
     for text in ("x[0]", "x, x"):
-        with pytest.raises(InputError, match=r"apply: columns of rows of shape \(4, 5, 5\); they need"):
+        with pytest.raises(InputError, match=r"link 2 \(apply\): columns of rows of shape \(4, 5, 5\); they need"):
             applied(cube, text)
 
 
@@ -153,8 +153,8 @@ def test_labels_go_with_the_rows() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x[5]", "apply 'x[5]', column 1: the rows have 5 columns"),
-        ("x[0] + x[-6]", "apply 'x[0] + x[-6]', column 8: the rows have 5 columns"),
+        ("x[5]", "link 2 (apply): 'x[5]', column 1: the rows have 5 columns"),
+        ("x[0] + x[-6]", "link 2 (apply): 'x[0] + x[-6]', column 8: the rows have 5 columns"),
         ("x +", "apply 'x +', column 3: invalid syntax"),
     ],
 )

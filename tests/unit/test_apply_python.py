@@ -349,7 +349,7 @@ def line_of(text: str) -> int:
 )
 def test_what_does_not_compile(function: str, options: dict[str, Any], line: str, reason: str) -> None:
     message = message_of(UsageError, lambda: applied(function, **options))
-    assert message.startswith(f"user.py:{line_of(line)}: {function} does not compile for ")
+    assert message.startswith(f"link 2 (apply-python): user.py:{line_of(line)}: {function} does not compile for ")
     assert reason in message
 
 
@@ -432,7 +432,7 @@ def test_results_that_do_not_fit(function: str, options: dict[str, Any], reason:
 )
 def test_refused(target: str, options: dict[str, Any], error: type[MlpipeError], message: str) -> None:
     chain = lambda: mlpipe.read("X.npy").apply_python(target, **options).nothing()  # noqa: E731 - called once
-    assert message_of(error, chain).startswith(message)
+    assert message_of(error, chain).removeprefix("link 2 (apply-python): ").startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -449,9 +449,8 @@ def test_refused(target: str, options: dict[str, Any], error: type[MlpipeError],
 )
 def test_files_that_cannot_be_imported(source: str, message: str) -> None:
     Path("broken.py").write_bytes(source.encode("latin-1"))
-    assert message_of(UsageError, lambda: mlpipe.read("X.npy").apply_python("broken.py:f").nothing()).startswith(
-        message
-    )
+    chain = mlpipe.read("X.npy").apply_python("broken.py:f")
+    assert message_of(UsageError, chain.nothing).startswith(f"link 2 (apply-python): {message}")
 
 
 def test_the_file_may_import_its_neighbours_and_print(capfd: pytest.CaptureFixture[str]) -> None:
