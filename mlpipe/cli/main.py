@@ -27,7 +27,7 @@ from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputEr
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
 COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
-    "count-features": "How often each value occurs, in arrays and texts of any size.",
+    "count-features": "How often each value occurs, in arrays and texts.",
     "stats": "Statistics of each column and of all values, in one pass.",
     "run": "A chain of verbs: read, transform, write.",
     "verbs": "Every verb of a chain.",
