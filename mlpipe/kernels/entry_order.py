@@ -10,6 +10,9 @@ from mlpipe.kernels.entries import body_words, fetch
 FEW = 12
 """So few are sorted by insertion."""
 
+MANY, PARTS = 4096, 256
+"""More entries than that are put in so many parts first."""
+
 AHEAD = 8
 """Entries of a list by which memory is asked for before it is needed."""
 
@@ -102,26 +105,44 @@ def _divide(keys, entries, low, high, pivot):
 
 
 @kernel
-def sort_entries(heap, entries, keys, width, seed):
-    """Sort entries that all differ: three-way quicksort, word after word (Bentley and Sedgewick 1997).
+def _spread(keys, entries, low, high, bounds):
+    """Put entries in 256 parts by the highest bits in which their keys differ, in place (an American flag).
 
-    Parameters
-    ----------
-    heap : ndarray of uint64
-        The entries.
-    entries : ndarray of int64, shape (count,)
-        Where each begins; sorted.
-    keys : ndarray of uint64, shape (at least count,)
-        Scratch.
-    width : int
-        Words of a body; 0 for any length.
-    seed : int
-        Not 0. For the choice of pivots, so that no input is known to be slow.
+    `bounds`, of shape (257,), says afterwards where parts begin.
     """
+    least, most = keys[low], keys[low]
+    for i in range(low, high):
+        least, most = min(least, keys[i]), max(most, keys[i])
+    shift = np.uint64(0)
+    while (most - least) >> shift >= np.uint64(PARTS):
+        shift += np.uint64(1)
+    bounds[:] = 0
+    for i in range(low, high):
+        bounds[np.int64((keys[i] - least) >> shift) + 1] += 1
+    bounds[0] = low
+    for part in range(PARTS):
+        bounds[part + 1] += bounds[part]
+    heads = bounds.copy()
+    for part in range(PARTS):
+        while heads[part] < bounds[part + 1]:
+            key, entry = keys[heads[part]], entries[heads[part]]
+            own = np.int64((key - least) >> shift)
+            while own != part:
+                place = heads[own]
+                heads[own] += 1
+                key, keys[place] = keys[place], key
+                entry, entries[place] = entries[place], entry
+                own = np.int64((key - least) >> shift)
+            keys[heads[part]], entries[heads[part]] = key, entry
+            heads[part] += 1
+
+
+@kernel
+def _sort_part(heap, entries, keys, low, high, fresh, width, seed):
+    """Sort entries within bounds; `fresh` if their keys are to be loaded."""
     stack = np.empty(STACK, np.int64)
     state = np.uint64(seed)
-    low, high, depth, top = 0, entries.shape[0], 0, 0
-    fresh = 1
+    depth, top = 0, 0
     while True:
         if fresh and high - low > 1:
             depth = _load(heap, entries, keys, low, high, depth, width)
@@ -155,6 +176,43 @@ def sort_entries(heap, entries, keys, width, seed):
             top = _push(stack, top, lows[middle], highs[middle], depths[middle], loads[middle])
         low, high, depth = lows[small], highs[small], depths[small]
         fresh = loads[small]
+
+
+@kernel
+def sort_entries(heap, entries, keys, width, seed):
+    """Sort entries that all differ.
+
+    By the highest bits of their first words, twice, which halves the time of millions; then by three-way quicksort,
+    word after word (Bentley and Sedgewick 1997).
+
+    Parameters
+    ----------
+    heap : ndarray of uint64
+        The entries.
+    entries : ndarray of int64, shape (count,)
+        Where each begins; sorted.
+    keys : ndarray of uint64, shape (at least count,)
+        Scratch.
+    width : int
+        Words of a body; 0 for any length.
+    seed : int
+        Positive. For the choice of pivots, so that no input is known to be slow.
+    """
+    count = entries.shape[0]
+    if count <= MANY:
+        _sort_part(heap, entries, keys, 0, count, 1, width, seed)
+        return
+    _load(heap, entries, keys, 0, count, 0, width)
+    outer, inner = np.empty(PARTS + 1, np.int64), np.empty(PARTS + 1, np.int64)
+    _spread(keys, entries, 0, count, outer)
+    for part in range(PARTS):
+        low, high = outer[part], outer[part + 1]
+        if high - low <= MANY:
+            _sort_part(heap, entries, keys, low, high, 0, width, seed)
+            continue
+        _spread(keys, entries, low, high, inner)
+        for piece in range(PARTS):
+            _sort_part(heap, entries, keys, inner[piece], inner[piece + 1], 0, width, seed)
 
 
 @kernel

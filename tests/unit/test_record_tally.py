@@ -160,6 +160,17 @@ def test_the_memory_changes_nothing(tmp_path: Path, different: int, room: int, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("scale", [1, 1000, 1e-3])
+def test_many_rows_are_in_order(scale: float) -> None:
+    rng = np.random.default_rng(5)
+    rows = (rng.normal(size=(30_000, 2)) * scale).astype("f4")
+    rows[:20_000, 0] = 1
+    values, counts = np.unique(rows, axis=0, return_counts=True)
+    (keys,), found, _ = tally(rows, sizes=(10_000,), room=1 << 24)
+    np.testing.assert_array_equal(keys, values)
+    np.testing.assert_array_equal(found, counts)
+
+
 @pytest.mark.parametrize("room", [1 << 13, 1 << 24])
 @pytest.mark.parametrize("dtype", ["i8", "f8"])
 @pytest.mark.parametrize("threads", [1, 2])

@@ -118,6 +118,14 @@ def test_the_memory_changes_nothing(tmp_path: Path, split: bool, different: int,
     assert not list(tmp_path.iterdir())
 
 
+def test_many_lines_are_in_order() -> None:
+    rng = np.random.default_rng(4)
+    numbers = rng.integers(0, 10**12, 15_000).tolist()
+    lines = [b"%d" % number if number % 2 else b"the same beginning of a line %d" % number for number in numbers]
+    lines += [b"\0" * length for length in range(20)]
+    check(*tally(b"\n".join(lines) + b"\n", room=1 << 24, sizes=(100_000,))[:2], lines)
+
+
 @pytest.mark.parametrize("room", [1 << 14, 1 << 20])
 def test_long_lines(tmp_path: Path, room: int) -> None:
     rng = np.random.default_rng(0)
