@@ -67,7 +67,7 @@ class TextTally:
         """Bytes of the smallest room that works."""
         return least_room(0)
 
-    def add(self, values: Array, workers: Workers, weights: None = None) -> None:
+    def add(self, values: Array, workers: Workers, weights: Array | None = None) -> None:
         """Take in text.
 
         Parameters
@@ -84,6 +84,8 @@ class TextTally:
         InputError
             For a line or word that is longer than the room allows.
         """
+        if weights is not None:
+            raise ValueError("text has no weights")
         start = 0
         if self._pending:
             end = int(next_end(values, 0, len(values), self._split))
