@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlpipe.chain import Chain as Pipeline
     from mlpipe.chain import generate, read, read_raw
     from mlpipe.counting.histogram import histogram
+    from mlpipe.counting.in_memory import value_counts
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
     from mlpipe.statistics.in_memory import describe
@@ -53,6 +54,7 @@ __all__ = [
     "pairwise_distances",
     "read",
     "read_raw",
+    "value_counts",
 ]
 
 _LAZY = {
@@ -65,6 +67,7 @@ _LAZY = {
     "read_raw": ("mlpipe.chain", "read_raw"),
     "open": ("mlpipe.readers.npy", "NpySource"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
+    "value_counts": ("mlpipe.counting.in_memory", "value_counts"),
 }
 
 
