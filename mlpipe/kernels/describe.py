@@ -52,6 +52,7 @@ from mlpipe.kernels.describe_strips import (
     odd,
     stay_apart,
 )
+from mlpipe.kernels.scalars import from_half
 
 LEAST, MOST = 2.0 ** -(SPACING // 2 + 1), 2.0 ** (SPACING // 2 - 1)
 """Magnitudes of class 0."""
@@ -63,12 +64,16 @@ RADIX = 2.0**HALF
 
 
 @kernel
-def _look(x, start, stride, rows, lanes, width, extremes, floats, counts):
+def _look(kind, x, start, stride, rows, lanes, width, extremes, floats, counts):
     """The first look. Strips overlap where the lanes are no multiple: a lane seen twice comes out the same."""
     stay_apart()
     for k in range(0, lanes, STRIP):
         place = min(k, lanes - STRIP)
         look(x, start + place, stride, rows, place, extremes, floats, counts)
+        if kind == FLOAT and _inexact(place, rows, extremes, floats):
+            for lane in range(place, place + STRIP):
+                floats[SCALE, lane] = 1.0
+            add_up(x, start + place, stride, rows, place, floats, counts)
     for first in range(width, lanes, width):
         for c in range(width):
             k = first + c
@@ -78,6 +83,20 @@ def _look(x, start, stride, rows, lanes, width, extremes, floats, counts):
             counts[ZEROS, c] += counts[ZEROS, k]
             counts[LOW_32, c] += counts[LOW_32, k]
             counts[HIGH_32, c] += counts[HIGH_32, k]
+
+
+@kernel
+def _inexact(place, rows, extremes, floats):
+    """Whether the plain sums of a strip may have been rounded; not if one is not finite, for then they are made again.
+
+    Values are multiples of more than 2⁻²⁴ of the smallest one, and float64 holds 2⁵³ of those.
+    """
+    top, tiny, finite = 0.0, math.inf, True
+    for lane in range(place, place + STRIP):
+        top = max(top, max(-float(extremes[0, lane]), float(extremes[1, lane])))
+        tiny = min(tiny, floats[TOP, lane])
+        finite &= floats[SUM, lane] - floats[SUM, lane] == 0.0
+    return finite and rows * top > tiny * 2.0**29
 
 
 @kernel
@@ -254,6 +273,20 @@ def _begin_record(
 
 
 @kernel
+def _widen_row(bits, out):
+    """Convert the bits of float16 to float32."""
+    for k in range(bits.size):
+        out[k] = from_half(bits[k])
+
+
+@kernel
+def widen(bits, first, out):
+    """Convert columns `first` on of float16, given as bits: 0.1 ns a value; NumPy takes 1.5."""
+    for i in range(out.shape[0]):
+        _widen_row(bits[i, first : first + out.shape[1]], out[i])
+
+
+@kernel
 def describe_groups(
     x, start, stride, rows, width, side, kind, groups, first_row, best, extremes, floats, counts, places,
     group_floats, group_counts, group_extremes, record_floats, record_counts, record_extremes,
@@ -289,7 +322,7 @@ def describe_groups(
     """
     lanes = width * side
     for _ in range(groups):
-        _look(x, start, stride, rows, lanes, width, extremes, floats, counts)
+        _look(kind, x, start, stride, rows, lanes, width, extremes, floats, counts)
         careful = False
         if kind == FLOAT:
             _join_sums(lanes, width, floats)

@@ -17,8 +17,8 @@ from mlpipe.link import Array
 from mlpipe.statistics.description import Description, Record, clear, described, empty_record, overall_of
 from mlpipe.workers import Workers
 
-GROUP_VALUES = 1 << 15
-"""Values a group has about; it stays in a core's cache from the first look to the second."""
+GROUP_BYTES = 256 << 10
+"""Bytes a group has about: it stays in a core's cache from the first look to the second, while the next one comes."""
 
 GROUP_ROWS = 64
 """A group has so many rows at least."""
@@ -29,8 +29,14 @@ LANES = 64
 ALIGNED = 16
 """Lanes of few columns are a multiple of this, whatever the machine's vectors."""
 
-SPAN = 8
-"""Groups a worker takes at a time, into one record."""
+SPAN = 4
+"""Groups that go into one record before it is merged, so that workers do most of the merging."""
+
+SLACK = 128 << 10
+"""Bytes of small things."""
+
+TASKS = 4
+"""Tasks of a block for each worker, where there is enough to do."""
 
 WIDE = 512
 """From so many columns on, workers take panels of columns instead."""
@@ -86,7 +92,7 @@ class Describe:
         spans = 2 + block_rows // (shape.rows * SPAN) if columns < WIDE else 0
         scratch = threads * (width * (record + 2 * size) + width * shape.side * lanes)
         converted = threads * SPAN * shape.rows * width * size if dtype == np.float16 else 0
-        return columns * (shape.rows * dtype.itemsize + record * (4 + spans) + 200) + scratch + converted
+        return columns * (shape.rows * dtype.itemsize + record * (8 + spans)) + scratch + converted + SLACK
 
     def add(self, rows: Array, workers: Workers) -> None:
         """Take in the rows that follow.
@@ -120,14 +126,14 @@ class Describe:
     def _run(self, pieces: list[tuple[Array, int]], workers: Workers) -> None:
         """Take in pieces of whole groups."""
         groups = sum(count for _, count in pieces)
-        tasks = [task for panel in self._panels for task in panel.tasks(self._groups, groups)]
+        tasks = [task for panel in self._panels for task in panel.tasks(self._groups, groups, workers.threads)]
 
         def work(task: _Task, worker: int) -> None:
             before = self._groups
             for rows, count in pieces:
                 first, last = max(task.first, before), min(task.last, before + count)
                 if first < last:
-                    task.panel.describe(rows, first - before, last - first, first, task.slot, worker)
+                    task.panel.describe(rows, first - before, last - first, first, worker)
                 before += count
 
         workers.run(work, tasks)
@@ -165,7 +171,7 @@ class _Shape:
         --------
         >>> shape = _Shape.of(3, np.dtype("f4"))
         >>> shape.side, shape.rows
-        (32, 10912)
+        (32, 21824)
         """
         stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
         kept = np.dtype(np.float32) if dtype == np.float16 else stored
@@ -173,7 +179,7 @@ class _Shape:
         side = 1
         while 0 < columns < LANES and (columns * side < LANES or columns * side % ALIGNED):
             side *= 2
-        rows = max(GROUP_ROWS, GROUP_VALUES // max(1, columns))
+        rows = max(GROUP_ROWS, GROUP_BYTES // kept.itemsize // max(1, columns))
         return _Shape(columns, stored, kept, kind, side, rows // side * side)
 
     def panels(self) -> Iterator[tuple[int, int]]:
@@ -189,12 +195,11 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Task:
-    """Groups of a panel for one worker, into one record."""
+    """Groups of a panel for one worker."""
 
     panel: _Panel
     first: int
     last: int
-    slot: int
 
 
 class _Scratch:
@@ -206,6 +211,7 @@ class _Scratch:
         places = np.zeros((strips.PLACES, lanes), np.int64)
         self.lanes = (np.zeros((2, lanes), shape.kept), floats, counts, places)
         self.record = empty_record(width, shape.kept)
+        self.buffer: Array | None = None
 
 
 class _Panel:
@@ -217,21 +223,24 @@ class _Panel:
 
     def __init__(self, first: int, width: int, shape: _Shape, scratch: dict[tuple[int, int, int], _Scratch]) -> None:
         self._first, self._width, self._shape, self._scratch = first, width, shape, scratch
-        self._by_span = shape.columns < WIDE
+        self._by_span, self._first_span = shape.columns < WIDE, 0
         self._best: dict[tuple[int, int], Array] = {}
         self._slots = [empty_record(width, shape.kept)]
         self._total = empty_record(width, shape.kept)
 
-    def tasks(self, before: int, groups: int) -> Iterator[_Task]:
-        """Divide the groups that follow so many."""
+    def tasks(self, before: int, groups: int, threads: int) -> Iterator[_Task]:
+        """Divide the groups that follow so many: whole spans, some together, as each group fetches the next one."""
+        after = before + groups
         if not self._by_span:
-            yield _Task(self, before, before + groups, 0)
+            yield _Task(self, before, after)
             return
-        spans = range(before // SPAN, -(-(before + groups) // SPAN))
+        self._first_span = before // SPAN
+        spans = range(self._first_span, -(-after // SPAN))
         while len(self._slots) < len(spans):
             self._slots.append(empty_record(self._width, self._shape.kept))
-        for slot, span in enumerate(spans):
-            yield _Task(self, max(before, span * SPAN), min(before + groups, (span + 1) * SPAN), slot)
+        step = max(1, len(spans) // (TASKS * threads))
+        for span in spans[::step]:
+            yield _Task(self, max(before, span * SPAN), min(after, (span + step) * SPAN))
 
     def settle(self, before: int, after: int) -> None:
         """Merge the spans that are complete."""
@@ -248,21 +257,24 @@ class _Panel:
         records.merge(*self._total, *self._slots[slot])
         clear(self._slots[slot])
 
-    def describe(self, rows: Array, start: int, groups: int, number: int, slot: int, worker: int) -> None:
-        """Take groups of rows, from group `start` of these on, into a record; `number` is the first one's."""
-        shape = self._shape
-        for group in range(0, groups, SPAN):  # a kernel call stays short, so that signals are seen
-            count = min(SPAN, groups - group)
+    def describe(self, rows: Array, start: int, groups: int, number: int, worker: int) -> None:
+        """Take groups of rows, from group `start` of these on, into their records; `number` is the first one's."""
+        group, shape = 0, self._shape
+        while group < groups:  # a kernel call stays short, so that signals are seen
+            span = (number + group) // SPAN
+            count = min((span + 1) * SPAN - number - group, groups - group)
             first = (start + group) * shape.rows
-            part = self._kept(rows[first : first + count * shape.rows])
+            part = self._kept(rows[first : first + count * shape.rows], worker)
+            slot = span - self._first_span if self._by_span else 0
             self._describe(part, shape, count, (number + group) * shape.rows, self._slots[slot], worker)
+            group += count
 
     def finish(self, rows: Array, first_row: int) -> None:
         """Take in the last rows, which are no whole group; those that do not fill the lanes are one of their own."""
         shape, width = self._shape, self._width
         whole = len(rows) // shape.side * shape.side
         if whole:
-            self._describe(self._kept(rows[:whole]), shape, 1, first_row, self._slots[0], 0)
+            self._describe(self._kept(rows[:whole], 0), shape, 1, first_row, self._slots[0], 0)
         if whole < len(rows):
             lone = replace(shape, columns=max(width, ALIGNED), side=1)
             rest = np.zeros((len(rows) - whole, lone.columns), shape.kept)
@@ -277,17 +289,25 @@ class _Panel:
         floats, counts, extremes = (array[:, : self._width] for array in self._total)
         return floats, counts, extremes
 
-    def _kept(self, rows: Array) -> Array:
-        """Rows as kernels take them: from this panel's first column on."""
-        if self._shape.stored != self._shape.kept:
-            return rows[:, self._first : self._first + self._width].astype(self._shape.kept, order="C")
-        return rows
+    def _kept(self, rows: Array, worker: int) -> Array:
+        """Rows as kernels take them; from this panel's first column on, if they are converted."""
+        if self._shape.stored == self._shape.kept:
+            return rows
+        scratch = self._scratch_of(worker, self._width, self._shape)
+        if scratch.buffer is None:  # kept: the system would have to clear its pages anew each time
+            scratch.buffer = np.empty((SPAN * self._shape.rows, self._width), self._shape.kept)
+        out = scratch.buffer[: len(rows)]
+        bits = rows.view(np.uint16)
+        if self._width == self._shape.columns:
+            kernels.widen(bits.reshape(1, -1), 0, out.reshape(1, -1))
+        else:
+            kernels.widen(bits, self._first, out)
+        return out
 
     def _describe(self, rows: Array, shape: _Shape, groups: int, first_row: int, record: Record, worker: int) -> None:
         """Take groups of rows into a record, the `first_row` on."""
         width = self._width if shape is self._shape else shape.columns
-        key = (worker, width * shape.side, width)
-        scratch = self._scratch.get(key) or self._scratch.setdefault(key, _Scratch(width, shape))
+        scratch = self._scratch_of(worker, width, shape)
         who = (worker if self._by_span else 0, width)  # a panel of many columns is one worker's at a time
         if who not in self._best:
             self._best[who] = empty_record(width, shape.kept)[2]
@@ -296,3 +316,10 @@ class _Panel:
             rows.reshape(-1), start, rows.shape[1] * shape.side, len(rows) // groups // shape.side, width, shape.side,
             shape.kind, groups, first_row, self._best[who], *scratch.lanes, *scratch.record, *record,
         )  # fmt: skip
+
+    def _scratch_of(self, worker: int, width: int, shape: _Shape) -> _Scratch:
+        """A worker's scratch; panels of one width share it."""
+        key = (worker, width * shape.side, width)
+        if key not in self._scratch:
+            self._scratch[key] = _Scratch(width, shape)
+        return self._scratch[key]

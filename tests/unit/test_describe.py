@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tracemalloc
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -337,12 +338,30 @@ def test_any_integers(rows: Array, cuts: Sequence[int]) -> None:
     check(rows, found)
 
 
-def test_what_is_held_is_told() -> None:
-    for columns, dtype in ((1, "f4"), (128, "f8"), (5000, "f4"), (3, "f2")):
-        rows = max(1, (1 << 20) // columns)
-        told = Describe.nbytes(columns, np.dtype(dtype), 2, rows)
-        assert told < 40 << 20
-        assert told >= Describe.nbytes(columns, np.dtype(dtype), 1, 1)
+@pytest.mark.parametrize(
+    ("columns", "dtype", "rows"),
+    [
+        (1, "f4", 1 << 20),
+        (3, "f2", 1 << 18),
+        (128, "f8", 1 << 12),
+        (3000, "f4", 300),
+        (3000, "f2", 200),
+        (9000, "u1", 99),
+    ],
+    ids=str,
+)
+def test_what_is_held_is_told(columns: int, dtype: str, rows: int) -> None:
+    block = np.ones((rows, columns), dtype)
+    described(block, [99], 2)  # what is compiled or loaded is another matter
+    tracemalloc.start()
+    describe = Describe(columns, block.dtype, 2)
+    with Workers(2) as workers:
+        for part in (block, block, block[:1], block):
+            describe.add(part, workers)
+        describe.finish()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= Describe.nbytes(columns, block.dtype, 2, rows)
 
 
 def test_other_values_are_refused() -> None:
