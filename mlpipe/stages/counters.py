@@ -10,11 +10,11 @@ import numpy as np
 from mlpipe.counting.counted import Counter
 from mlpipe.stages.subjects import Subject
 
-TABLE_BYTES = 2 << 20
-"""For putting a table in order, at least: pieces of 65536 rows, and 1 MiB that sorting takes in any case."""
+TABLE_BYTES = 4 << 20
+"""For putting a table in order, at least: pieces of it, and 1 MiB that sorting takes in any case."""
 
-PIECE_ROWS = 1 << 16
-"""Rows of a table that are handed on at once."""
+PIECE_BYTES = 8 << 20
+"""For pieces of rows that are wide."""
 
 
 def least_room(subject: Subject, threads: int) -> int:
@@ -29,7 +29,8 @@ def least_room(subject: Subject, threads: int) -> int:
 
 def least_table(subjects: Sequence[Subject]) -> int:
     """Bytes without which a table is not put in order."""
-    return TABLE_BYTES + 4 * PIECE_ROWS * (max(one.key_bytes for one in subjects) + 8)
+    widest = max(one.key_bytes for one in subjects)
+    return TABLE_BYTES + min(PIECE_BYTES, widest << 16) + 8 * widest
 
 
 def make_counter(
