@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,7 @@ from mlpipe.link import Array
 from mlpipe.statistics.describe import Describe, Description
 from mlpipe.workers import Workers
 
+ROOT = Path(__file__).parents[2]
 DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]
 WIDTHS = [1, 2, 3, 7, 15, 16, 17, 31, 63, 64, 65, 100, 128, 200, 511, 515, 800]
 MOMENTS = ("mean", "variance", "std", "skewness", "kurtosis")
@@ -369,3 +374,16 @@ def test_other_values_are_refused() -> None:
         Describe(1, np.dtype("c16"), 1)
     with pytest.raises(ValueError, match="not float32"):
         Describe(1, np.dtype("f4"), 1).add(np.zeros((2, 1)), Workers(1))
+
+
+def test_narrow_vectors_give_the_same_bytes() -> None:
+    shapes = [(3000, 3), (900, 17), (500, 70)]
+    code = (
+        "from tests.unit.test_describe import bits, described, values\n"
+        f"print([bits(described(values(shape, 'f4'))) for shape in {shapes}])"
+    )
+    environment = {**os.environ, "MLPIPE_SIMD_BITS": "128"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+    )
+    assert done.stdout.strip() == str([bits(described(values(shape, "f4"))) for shape in shapes])
