@@ -11,7 +11,6 @@ from mlpipe.declare import option
 from mlpipe.errors import InputError, MemoryCeilingError, UsageError
 from mlpipe.link import Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.opening import Opening
-from mlpipe.stages.fitting import KERNEL_BYTES
 from mlpipe.stages.streaming import Streaming
 from mlpipe.statistics.files import Outputs
 from mlpipe.statistics.results import statistics_of
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
     from mlpipe.statistics.results import Statistics
 
 SUFFIXES = (".json", ".npz", ".csv")
+
+KERNEL_BYTES = 36 << 20
+"""What compiling takes, besides what every plan counts for the first kernels (measured: up to 32 MiB)."""
+
+COUNTING_BYTES = 72 << 20
+"""What compiling takes for counting distinct values (measured: up to 64 MiB)."""
 
 
 def parse_quantiles(text: str) -> tuple[float, ...]:
@@ -191,19 +196,20 @@ class DescribingStage(Streaming):
         """What the parts hold; the passes over the source that come before the run."""
         from mlpipe.stages.describing import arrange
 
+        kernels = KERNEL_BYTES + (COUNTING_BYTES if self.wanted.unique and not self.wanted.approx else 0)
         if self.work.describing is None:
-            less = replace(room, nbytes=room.nbytes - KERNEL_BYTES)
+            less = replace(room, nbytes=room.nbytes - kernels)
             try:
                 self.work.how = arrange(self.wanted, spec, less, self.verb.temp_dir or ".")
             except MemoryCeilingError as error:
-                raise MemoryCeilingError(str(error), needs=error.needs + KERNEL_BYTES) from None
+                raise MemoryCeilingError(str(error), needs=error.needs + kernels) from None
         how = self._how
         facts = dict(how.facts)
         if self.work.left > 1:
             facts["passes_over_source"] = self.work.left - 1
         if self.outputs.paths:
             facts["writes"] = ", ".join(self.outputs.paths)
-        return Held(room.block_rows, spec.dtype, {**how.nbytes, "kernels": KERNEL_BYTES}, facts, spec)
+        return Held(room.block_rows, spec.dtype, {**how.nbytes, "kernels": kernels}, facts, spec)
 
     @property
     def _how(self) -> Arrangement:
