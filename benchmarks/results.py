@@ -11,13 +11,15 @@ from benchmarks.harness import ROOT, THREADS, Part, Table
 from mlpipe.kernels.simd import describe
 from mlpipe.measure.host import host_facts
 
-PACKAGES = ("mlpipe", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "faiss-cpu", "torch", "grain", "typer")
+PACKAGES = ("mlpipe", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "faiss-cpu", "torch", "grain", "typer",
+            "polars", "duckdb", "pandas", "pyarrow")  # fmt: skip
 WHY = Path(__file__).with_name("why.md")
 TITLES = {
     "kernels": "Kernels, in one process",
     "whole_process": "Whole process",
     "shuffling": "Shuffling",
     "chains": "Chains of transforms",
+    "counting": "Counting",
     "statistics": "Statistics",
     "exactness": "Exactness",
     "startup": "Start",
