@@ -8,7 +8,17 @@ import numpy as np
 
 from mlpipe.counting.arenas import Arenas
 from mlpipe.kernels import counting
-from mlpipe.kernels.count_tables import FULL, compress, digest, fold, fold_pairs, grown, sort_by_key
+from mlpipe.kernels.count_tables import (
+    DENSE_SPAN,
+    FULL,
+    LEAST_SLOTS,
+    compress,
+    digest,
+    fold,
+    fold_pairs,
+    grown,
+    sort_by_key,
+)
 from mlpipe.link import Array
 
 GROUP_ROWS = 1 << 16
@@ -16,7 +26,7 @@ GROUP_ROWS = 1 << 16
 
 FIRST_SLOTS = 1 << 10
 
-FIRST_GUESS = 0.25
+FIRST_GUESS = 0.5
 """Distinct keys for a key: if there are more, the first table grows."""
 
 
@@ -42,16 +52,35 @@ class Scratch:
         self.group_rows = max(1, min(GROUP_ROWS, most // 2))
 
 
+class Desk:
+    """What a worker needs to count partitions in memory, made once: fresh memory costs more than the counting.
+
+    Parameters
+    ----------
+    rows : int
+        Keys of the largest group.
+    """
+
+    def __init__(self, rows: int) -> None:
+        slots = LEAST_SLOTS
+        while slots * FULL < rows + 64:
+            slots *= 2
+        self.stage, self.keys, self.spare_keys = (np.empty(rows + 1, np.uint64) for _ in range(3))
+        self.counts, self.spare_counts = (np.empty(rows + 1, np.int64) for _ in range(2))
+        self.edges = np.empty(rows // 2 + 3, np.int64)
+        self.tables = np.empty((2, 2 * slots, 2), np.uint64)
+        self.counters = np.empty(DENSE_SPAN, np.int64)
+
+
 def digest_group(
-    group: tuple[int, int], arenas: Arenas, pairs: tuple[Array, Array, Array], rows: int, scratch: Scratch
+    group: tuple[int, int], arenas: Arenas, pairs: tuple[Array, Array, Array], scratch: Scratch, desk: Desk
 ) -> tuple[Array, Array]:
-    """Distinct keys of neighbouring partitions, which are in memory, and their counts."""
+    """Distinct keys of neighbouring partitions, which are in memory, and their counts, until the next call."""
     keys, counts, bounds = pairs
-    out_keys, out_counts = np.empty(rows + 1, np.uint64), np.empty(rows + 1, np.int64)
-    sizes, stage = np.zeros(arenas.shape.parts, np.int64), np.empty(rows + 1, np.uint64)
     found = digest(*group, *arenas.kept(), arenas.shape.chunk, keys, counts.view(np.uint64), bounds, scratch.mix,
-                   stage, FIRST_GUESS, scratch.in_order, out_keys, out_counts, sizes)  # fmt: skip
-    return out_keys[:found], out_counts[:found]
+                   desk.stage, FIRST_GUESS, scratch.in_order, desk.keys, desk.counts, desk.tables, desk.counters,
+                   desk.spare_keys, desk.spare_counts, desk.edges)  # fmt: skip
+    return desk.keys[:found], desk.counts[:found]
 
 
 def count_words(

@@ -16,7 +16,7 @@ from mlpipe.kernels.counting import run_lengths
 from mlpipe.link import Array
 from mlpipe.workers import Workers
 
-SMALL = 1 << 13
+SMALL = 1 << 14
 """Values up to which sorting them is quicker than anything that has to be set up."""
 
 ALONE = 1 << 18

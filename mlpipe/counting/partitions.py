@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpipe.counting.arenas import PART_ROWS, Arenas, Shape, shape_for
-from mlpipe.counting.digests import Scratch, count_words, digest_group, sum_words
+from mlpipe.counting.digests import Desk, Scratch, count_words, digest_group, sum_words
 from mlpipe.counting.frequent import Frequent, merged
 from mlpipe.counting.ranges import Ranges
 from mlpipe.counting.results import Results
@@ -25,8 +25,8 @@ TASK_ROWS = 1 << 18
 STAGE_WORDS = 1 << 17
 """Words that are read back or written together: 1 MiB."""
 
-SAMPLE = 1 << 16
-"""Keys by which ranges are chosen."""
+SAMPLE = 1 << 14
+"""Keys by which ranges are chosen: eight for each of the most partitions."""
 
 SLOTS = 1 << 14
 """Of the table in front of the partitions: 256 KiB, beside which lines have room in the second cache."""
@@ -221,9 +221,13 @@ class Partitions:
         scratch = Scratch(self._most(workers.threads), self._stage_words, self._mix, in_order, self._weights)
         overfull: list[int] = []
         lock = threading.Lock()
+        desks: list[Desk | None] = [None] * workers.threads
 
         def alone(part: int) -> None:
             pairs = slice(bounds[part], bounds[part + 1])
+            if sizes[part] == bounds[part + 1] - bounds[part]:  # all of it was counted elsewhere
+                results.put((*prefix, part), keys[pairs], counts[pairs])
+                return
             words = self._words(part, np.empty(self._stage_words, np.uint64))
             work = count_words if self._weights is None else sum_words
             found = work(words, keys[pairs], counts[pairs], scratch)
@@ -239,8 +243,8 @@ class Partitions:
                 for part in range(first, stop):
                     alone(part)
             else:
-                rows = int(sizes[first:stop].sum())
-                results.put((*prefix, first), *digest_group(task, self._arenas, (keys, counts, bounds), rows, scratch))
+                desk = desks[worker] = desks[worker] or Desk(min(scratch.group_rows, int(sizes.sum())))
+                results.put((*prefix, first), *digest_group(task, self._arenas, (keys, counts, bounds), scratch, desk))
 
         sizes = np.diff(bounds)
         if self._arenas is not None:
@@ -271,7 +275,8 @@ class Partitions:
             self.drain(workers)
             self._arenas = None
         stage = np.empty(self._stage_words, np.uint64)
-        width, sample, step = self.shape.width, [], 1
+        width, step = self.shape.width, 1
+        sample = [pairs[0][:: max(1, len(pairs[0]) // SAMPLE)]]
         for words in self._words(part, stage):
             sample.append(words[:: width * step].copy())
             if sum(map(len, sample)) > SAMPLE:

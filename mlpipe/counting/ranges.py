@@ -54,7 +54,8 @@ class Ranges(NamedTuple):
         >>> ranges.of(np.array([0, 300, 999, 2000], np.uint64)).tolist()
         [0, 1, 3, 3]
         """
-        sample = np.unique(sample)
+        sample = np.sort(sample)  # np.unique takes three times as long
+        sample = sample[np.flatnonzero(np.diff(sample, prepend=~sample[:1]))]
         low, high = int(sample[0]), int(sample[-1])
         numbers = _linear(low, high)
         placed = _placed(sample, numbers)

@@ -26,6 +26,9 @@ LEAST_THREAD_BYTES = MIB
 DEFAULT_BYTES = 1 << 30
 """Room where neither a limit nor the number of values is known."""
 
+FIRST = 1 << 16
+"""Values to wait for before a method is chosen."""
+
 SPARSE = 4
 """Counters pay as long as there are no more than so many for each value."""
 
@@ -118,7 +121,7 @@ class Tally:
         values = values.astype(wide_of(self._dtype), copy=False)
         if self._dense is None and self._parts is None:
             waiting = sum(len(held) for held, _ in self._waiting) + len(values)
-            if waiting < SAMPLE and waiting != self._rows:
+            if waiting < FIRST and waiting != self._rows:
                 self._waiting.append((values.copy(), None if weights is None else weights.copy()))
                 return
             self._begin(values, workers)
@@ -137,7 +140,7 @@ class Tally:
     def _begin(self, values: Array, workers: Workers) -> None:
         """Choose a method by a look at the first values, and take in those that waited."""
         waiting, self._waiting = self._waiting, []
-        looked = np.concatenate([*(held for held, _ in waiting), values[:: max(1, len(values) // SAMPLE)]])
+        looked = _some([*(held for held, _ in waiting), values])
         if len(looked):
             keys = to_keys(looked)
             self._choose(keys, int(keys.min()), int(keys.max()))
@@ -179,8 +182,7 @@ class Tally:
         assert self._dense is not None  # noqa: S101 - that is what has outgrown
         keys, counts = _present(*self._dense.total())
         self._dense = None
-        sample = to_keys(values[:: max(1, len(values) // SAMPLE)])
-        self._parts = self._partitions(np.concatenate([sample, keys[:: max(1, len(keys) // SAMPLE)]]))
+        self._parts = self._partitions(np.concatenate([to_keys(_some([values])), _some([keys])]))
         self._parts.loose.append((keys, counts))
         self._why = "the range became too wide for counters"
 
@@ -244,6 +246,13 @@ class Finished:
     def close(self) -> None:
         """Give back memory and files; harmless when repeated."""
         self._results.close()
+
+
+def _some(blocks: list[Array]) -> Array:
+    """A sample of some blocks, even over all they hold."""
+    count = sum(map(len, blocks))
+    step = max(1, count // max(SAMPLE // 16, min(SAMPLE, count // 16)))
+    return np.concatenate([block[::step] for block in blocks])
 
 
 def _present(low: int, counts: Array) -> tuple[Array, Array]:

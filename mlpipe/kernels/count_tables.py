@@ -194,21 +194,40 @@ def _count_dense(keys, low, span, counters, out_keys, out_counts):
 
 
 @kernel
-def _emptied(table, keys):
-    """An empty table for so many keys, if it fits the same one."""
+def _slots_for(keys):
+    """Slots of a table for so many keys."""
     slots = LEAST_SLOTS
     while slots * FULL < keys:
         slots *= 2
-    if table.shape[0] != slots:
-        return np.zeros((slots, 2), np.uint64)
+    return slots
+
+
+@kernel
+def _count_keys(keys, heavy_keys, heavy_counts, mix, guess, tables, out_keys, out_counts):
+    """Count keys in one of two tables, and in the other one once it is full; they come out in no order."""
+    rows, which = keys.shape[0], 0
+    table = tables[0, : _slots_for(heavy_keys.shape[0] + min(rows, np.int64(rows * guess) + 64))]
     table[:] = 0
-    return table
+    found = fold_pairs(heavy_keys, heavy_counts, table, np.int64(0), mix)
+    done = np.int64(0)
+    while done < rows:
+        limit = np.int64(table.shape[0] * FULL)
+        more, found = fold(keys[done:], table, found, mix, limit)
+        done += more
+        if found >= limit:
+            which = 1 - which
+            larger = tables[which, : table.shape[0] * 2]
+            larger[:] = 0
+            _move(table, larger, mix)
+            table = larger
+    return compress(table, out_keys, out_counts)
 
 
 @kernel
 def digest(first, stop, counts, current, lines, previous, arena, chunk, heavy_keys, heavy_counts, bounds, mix,
-           stage, guess, in_order, out_keys, out_counts, sizes):  # fmt: skip
-    """Count what the workers have of partitions `first` to `stop`, each of which fits into `stage`.
+           stage, guess, in_order, out_keys, out_counts, tables, counters, spare_keys, spare_counts,
+           edges):  # fmt: skip
+    """Count what the workers have of partitions `first` to `stop`, all of which fit into `stage`.
 
     Parameters
     ----------
@@ -230,8 +249,12 @@ def digest(first, stop, counts, current, lines, previous, arena, chunk, heavy_ke
         Whether keys come out in order.
     out_keys, out_counts : ndarray
         What comes out; one more than there can be.
-    sizes : ndarray of int64, shape (partitions,)
-        Distinct keys of each.
+    tables : ndarray of uint64, shape (2, slots, 2)
+        Scratch for four times as many keys as there can be.
+    counters : ndarray of int64, shape (DENSE_SPAN,)
+        Scratch.
+    spare_keys, spare_counts, edges : ndarray
+        Scratch of `sort_by_key`.
 
     Returns
     -------
@@ -239,46 +262,31 @@ def digest(first, stop, counts, current, lines, previous, arena, chunk, heavy_ke
         Distinct keys of all of them.
     """
     total = np.int64(0)
-    table = np.zeros((LEAST_SLOTS, 2), np.uint64)
-    spare_keys, spare_counts = np.empty(0, np.uint64), np.empty(0, np.int64)
-    edges, counters = np.empty(0, np.int64), np.empty(0, np.int64)
     for part in range(first, stop):
         rows = collect(part, 1, counts, current, lines, previous, arena, chunk, 0, stage)
-        known = bounds[part + 1] - bounds[part]
-        found = np.int64(0)
-        if rows and not known:
-            low, high = stage[0], stage[0]
+        begin, end = bounds[part], bounds[part + 1]
+        keys = stage[:rows]
+        if rows and begin == end:
+            low, high = keys[0], keys[0]
             for i in range(rows):
-                low, high = min(low, stage[i]), max(high, stage[i])
-            span = high - low
-            if span < np.uint64(DENSE_SPAN) and span < np.uint64(4 * rows):
-                if counters.shape[0] <= span:
-                    counters = np.empty(np.int64(span) * 2 + 1, np.int64)
-                found = _count_dense(
-                    stage[:rows], low, np.int64(span) + 1, counters, out_keys[total:], out_counts[total:]
-                )
-        if not found:
-            table = _emptied(table, known + min(rows, np.int64(rows * guess) + 64))
-            found = fold_pairs(
-                heavy_keys[bounds[part] : bounds[part + 1]], heavy_counts[bounds[part] : bounds[part + 1]],
-                table, found, mix,
-            )  # fmt: skip
-            done = np.int64(0)
-            while done < rows:
-                limit = np.int64(table.shape[0] * FULL)
-                more, found = fold(stage[done:rows], table, found, mix, limit)
-                done += more
-                if found >= limit:
-                    table = grown(table, mix, 2)
-            compress(table, out_keys[total:], out_counts[total:])
-            guess = found / max(1, rows)
-            if in_order:
-                if spare_keys.shape[0] < found:
-                    spare_keys, spare_counts = np.empty(2 * found, np.uint64), np.empty(2 * found, np.int64)
-                    edges = np.empty(found + 3, np.int64)
-                sort_by_key(
-                    out_keys[total : total + found], out_counts[total : total + found], spare_keys, spare_counts, edges
-                )
-        sizes[part] = found
+                low, high = min(low, keys[i]), max(high, keys[i])
+            if high - low < np.uint64(min(DENSE_SPAN, 4 * rows)):
+                span = np.int64(high - low) + 1
+                total += _count_dense(keys, low, span, counters, out_keys[total:], out_counts[total:])
+                continue
+        found = _count_keys(
+            keys,
+            heavy_keys[begin:end],
+            heavy_counts[begin:end],
+            mix,
+            guess,
+            tables,
+            out_keys[total:],
+            out_counts[total:],
+        )
+        guess = min(1.0, found / max(1, rows))
+        if in_order:
+            last = total + found
+            sort_by_key(out_keys[total:last], out_counts[total:last], spare_keys, spare_counts, edges)
         total += found
     return total
