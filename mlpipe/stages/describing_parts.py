@@ -162,7 +162,7 @@ class _Distinct:
         tallies = sum(several(self._how.columns))
         for counter in self._counters:
             counted = counter.finish(workers, in_order=False)
-            self._counts.append(counted.distinct - bool(counted.missing))
+            self._counts.append(counted.distinct - int(missing_of(found)[len(self._counts)] > 0))
             counted.close()
         self.close()
         self._first += self._how.together
