@@ -45,11 +45,11 @@ def buckets(keys, low, high, shift, base, logarithmic, last, out):
 
 
 @kernel
-def _sort_out(values, start, stop, ranges, numbers, counts, current, lines, previous, arena, chunk, used):
+def _sort_out(values, ranges, numbers, counts, current, lines, previous, arena, chunk, used):
     """Add values to their partitions; there is room. Returns how many chunks are used then."""
     low, high, shift, base, logarithmic, last = numbers
     mask = np.int64(chunk - 1)
-    for i in range(start, stop):
+    for i in range(values.shape[0]):
         key = ordered(values[i])
         part = np.uint64(ranges[bucket(key, low, high, shift, base, logarithmic, last)])
         count = counts[part]
@@ -68,11 +68,11 @@ def _sort_out(values, start, stop, ranges, numbers, counts, current, lines, prev
 
 
 @kernel
-def _catch(values, start, stop, table, mix, shift, used, missed):
+def _catch(values, table, mix, shift, used, missed):
     """Count values that are in a small table, or for which it has room; the keys of the others are put together."""
     mask, room = np.uint64(table.shape[0] - 1), np.int64(table.shape[0] // 2)
     count = 0
-    for i in range(start, stop):
+    for i in range(values.shape[0]):
         key = ordered(values[i])
         place = (key * mix) >> shift
         while table[place, 1] != _ZERO and table[place, 0] != key:
@@ -143,16 +143,16 @@ def sift(values, start, reserve, ranges, numbers, counts, current, lines, previo
     while start < stop and used[0] + reserve <= previous.shape[0]:
         end = min(start + BLOCK, stop)
         if tries:
-            count, inside = _catch(values, start, end, table, mix, shift, used[1], missed)
+            count, inside = _catch(values[start:end], table, mix, shift, used[1], missed)
             used[0] = _sort_out(
-                missed, 0, count, ranges, numbers, counts, current, lines, previous, arena, chunk, used[0]
+                missed[:count], ranges, numbers, counts, current, lines, previous, arena, chunk, used[0]
             )
             used[1] = inside
             missing = count / (end - start)
             tries = missing <= patience
         else:
             used[0] = _sort_out(
-                values, start, end, ranges, numbers, counts, current, lines, previous, arena, chunk, used[0]
+                values[start:end], ranges, numbers, counts, current, lines, previous, arena, chunk, used[0]
             )
         start = end
     return start, missing

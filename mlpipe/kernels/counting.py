@@ -36,6 +36,21 @@ def key_extremes(values):
 
 
 @kernel
+def _count_by_turns(values, low, counters):
+    """Count values, all in range, in the sets of counters by turns."""
+    whole = values.shape[0] // SETS * SETS
+    for i in range(0, whole, SETS):
+        a, b = ordered(values[i]) - low, ordered(values[i + 1]) - low
+        c, d = ordered(values[i + 2]) - low, ordered(values[i + 3]) - low
+        counters[0, a] += 1
+        counters[1, b] += 1
+        counters[2, c] += 1
+        counters[3, d] += 1
+    for i in range(whole, values.shape[0]):
+        counters[0, ordered(values[i]) - low] += 1
+
+
+@kernel
 def count_range(values, start, low, counters):
     """Count integers of 32 or 64 bits, block by block, up to a block with one out of range.
 
@@ -57,28 +72,18 @@ def count_range(values, start, low, counters):
     """
     span, stop = np.uint64(counters.shape[1]), values.shape[0]
     while start < stop:
-        end = min(start + BLOCK, stop)
-        least, most = values[start], values[start]
-        for i in range(start, end):
-            least, most = min(least, values[i]), max(most, values[i])
+        # A slice, whose indices are known not to be negative: with them, this is four times as fast.
+        block = values[start : start + BLOCK]
+        least, most = extremes(block)
         # Below `low`, the difference wraps round to a large one.
         if ordered(least) - low >= span or ordered(most) - low >= span:
             return start
         if counters.shape[0] == SETS:
-            whole = start + (end - start) // SETS * SETS
-            for i in range(start, whole, SETS):
-                a, b = ordered(values[i]) - low, ordered(values[i + 1]) - low
-                c, d = ordered(values[i + 2]) - low, ordered(values[i + 3]) - low
-                counters[0, a] += 1
-                counters[1, b] += 1
-                counters[2, c] += 1
-                counters[3, d] += 1
-            for i in range(whole, end):
-                counters[0, ordered(values[i]) - low] += 1
+            _count_by_turns(block, low, counters)
         else:
-            for i in range(start, end):
-                counters[0, ordered(values[i]) - low] += 1
-        start = end
+            for i in range(block.shape[0]):
+                counters[0, ordered(block[i]) - low] += 1
+        start += block.shape[0]
     return start
 
 
