@@ -96,7 +96,7 @@ class Tally:
         if is_narrow(self._dtype) and weights is None:
             self._bits = Bits(8 * self._dtype.itemsize, threads)
         self._waiting: list[tuple[Array, Array | None]] = []
-        self._taken = 0
+        self._taken = self._missing = 0
         self._why = "no values"
 
     @staticmethod
@@ -114,6 +114,7 @@ class Tally:
         """
         if self._scale is not None and weights is not None:
             weights = self._scale.check(weights, self._taken)
+            self._missing += int(np.count_nonzero(np.isnan(values))) if self._dtype.kind == "f" else 0
         self._taken += len(values)
         if self._bits is not None:
             self._bits.add(bits_of(values), workers)
@@ -203,8 +204,9 @@ class Tally:
             self._parts.finish(results, workers, in_order=in_order)
             method = "partitions on disk" if self._parts.spilled_bytes else "partitions"
         spilled = results.spilled + (self._parts.spilled_bytes if self._parts else 0)
+        missing = None if self._scale is None else self._missing
         self.close()
-        return Finished(self._dtype, results, total, method, self._why, spilled, self._scale is not None)
+        return Finished(self._dtype, results, total, method, self._why, spilled, missing)
 
     def close(self) -> None:
         """Give back memory and files; harmless when repeated."""
@@ -225,13 +227,13 @@ class Finished:
         method: str,
         why: str,
         spilled: int,
-        weighted: bool,
+        missing: int | None,
     ) -> None:
-        self._dtype, self._results, self._weighted = dtype, results, weighted
+        self._dtype, self._results = dtype, results
         self.distinct, self.total, self.method, self.why, self.spilled_bytes = results.rows, total, method, why, spilled
-        last = results.last()
-        nan = nan_key(wide_of(dtype))
-        self.missing = last[1] if last is not None and last[0] == nan else 0
+        last = results.last() if missing is None else None  # weights do not say how many there were
+        found = int(last[1]) if last is not None and last[0] == nan_key(wide_of(dtype)) else 0
+        self.missing: int = found if missing is None else missing
 
     def by_value(self) -> Iterator[Entries]:
         """The table in bounded pieces, ascending, NaN last; once."""

@@ -173,7 +173,7 @@ def test_integer_weights_are_exact(tmp_path, dtype):
     assert dict(zip(["nan" if v != v else v + 0 for v in found.tolist()], sums.tolist(), strict=True)) == wanted
     assert found.dtype == values.dtype
     assert counted.total == int(weights.sum())
-    assert counted.missing == wanted["nan"]
+    assert counted.missing == (np.isnan(values).sum() if values.dtype.kind == "f" else 0)
 
 
 @pytest.mark.parametrize(
