@@ -13,7 +13,7 @@ from mlpipe.errors import InputError
 from mlpipe.link import Array, Block, Spec
 from mlpipe.stages.beside import Beside
 from mlpipe.stages.cast import Cast
-from mlpipe.stages.loop import Loop, fits
+from mlpipe.stages.loop import TASK_BYTES, Loop, fits
 from mlpipe.stages.subjects import Subject
 from mlpipe.stages.where import Where
 from mlpipe.workers import Workers
@@ -206,11 +206,14 @@ class Feeding:
 
     def __call__(self, rows: Rows) -> None:
         """Count some."""
-        if self._apart:
+        if self._apart and rows.values.nbytes < TASK_BYTES:
+            for pair in self._pairs:
+                self._feed(pair, rows, self._alone[0])
+        elif self._apart:
             self._workers.run(lambda pair, worker: self._feed(pair, rows, self._alone[worker]), self._pairs)
-            return
-        for pair in self._pairs:
-            self._feed(pair, rows, self._workers)
+        else:
+            for pair in self._pairs:
+                self._feed(pair, rows, self._workers)
 
     def _feed(self, pair: tuple[Subject, Counter], rows: Rows, workers: Workers) -> None:
         subject, counter = pair

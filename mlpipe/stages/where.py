@@ -12,6 +12,7 @@ from mlpipe.kernels.steps import working
 from mlpipe.link import Array, Spec
 from mlpipe.stages.expression import Call, Expression, Number, is_elementwise, parse
 from mlpipe.stages.formula import Formulas
+from mlpipe.stages.loop import TASK_BYTES
 from mlpipe.stages.mapped import pieces
 from mlpipe.workers import Workers
 
@@ -90,12 +91,13 @@ class Where:
         formulas = Formulas()
         text = formulas.number(truth)
         numbers = _numbers(formulas, rows.dtype)
-        parts = [(text, self.of_each_value)]
-        function = formulas_kernel(parts, formulas.columns, len(numbers), rows.dtype, out.dtype)
-        workers.run(
-            lambda part, _: function(storage(flat[part]), storage(out[part]), numbers),
-            pieces(len(flat), workers.threads),
-        )
+        named = [(text, self.of_each_value)]
+        function = formulas_kernel(named, formulas.columns, len(numbers), rows.dtype, out.dtype)
+        if rows.nbytes < TASK_BYTES:
+            function(storage(flat), storage(out), numbers)
+        else:
+            parts = pieces(len(flat), workers.threads)
+            workers.run(lambda part, _: function(storage(flat[part]), storage(out[part]), numbers), parts)
         return out if self.of_each_value else out[:, 0]
 
     def _known(self) -> bool:
