@@ -41,6 +41,11 @@ class Pipeline:
         """What messages and reports call the source: the verbs that it is made of."""
         return " + ".join(name for name, _ in self.within) or "read"
 
+    @property
+    def first_link(self) -> str:
+        """What messages call the source; empty outside a chain."""
+        return link_name([1], self.reading.split(" + ")[0]) if self.numbers else ""
+
     def link(self, place: int) -> str:
         """What messages call a stage, or the sink after all of them: its links and its verb; empty outside a chain."""
         if place >= len(self.numbers):

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mlpipe.declare import Parameter, nearest, parameters, summary
-from mlpipe.errors import UsageError
+from mlpipe.errors import UsageError, at_link
 from mlpipe.registry import find, make
 from mlpipe.verbs import Entry
 
@@ -83,10 +83,12 @@ def parse_link(place: int, words: Sequence[str], flags: Sequence[str] = ()) -> A
         raise UsageError(f"link {place}: {advice}") from None
     where = f"link {place} ({name})"
     try:
-        with command_of(entry).make_context(f"mlpipe run … {name}", rest, help_option_names=list(HELP)) as context:
+        command = command_of(entry)
+        with (
+            at_link(where, name),
+            command.make_context(f"mlpipe run … {name}", rest, help_option_names=list(HELP)) as context,
+        ):
             return context.command.invoke(context)
-    except UsageError as error:
-        raise UsageError(f"{where}: {str(error).removeprefix(f'{name} ')}") from None
     except typer.TyperException as error:
         raise UsageError(f"{where}: {_reason(error, entry, flags)}") from None
 

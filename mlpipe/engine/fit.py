@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from mlpipe.engine.budget import Plan
 from mlpipe.engine.budget import plan as make_plan
 from mlpipe.engine.local import iterate
-from mlpipe.errors import UsageError
+from mlpipe.errors import UsageError, at_link
 from mlpipe.link import Blocks, Flow, Held, Room, Run, Spec, Stage
 from mlpipe.measure.meter import NULL_METER, Meter
 from mlpipe.pipeline import Pipeline
@@ -95,7 +95,7 @@ def _plan_like(pipeline: Pipeline, planned: Plan) -> Plan:
 def _learn(pipeline: Pipeline, planned: Plan, meter: Meter, advance: Callable[[float], None]) -> Stage:
     """One pass for the last stage of a pipeline."""
     *before, stage = pipeline.stages
-    learning = _Pass(stage, advance)
+    learning = _Pass(stage, advance, pipeline.link(len(before)))
     plan = _plan_like(replace(pipeline, stages=[*before, learning], sink=NothingSink()), planned)
     for _ in iterate(plan, meter, keep=False):
         pass
@@ -108,6 +108,7 @@ class _Pass(Streaming):
 
     stage: Stage
     advance: Callable[[float], None]
+    link: str
     result: list[Stage] = field(default_factory=list)
 
     @property
@@ -131,7 +132,8 @@ class _Pass(Streaming):
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
         """Learn."""
-        self.result.append(cast("Fits", self.stage).fit(self._told(blocks), held, run))
+        with at_link(self.link, self.stage.name):
+            self.result.append(cast("Fits", self.stage).fit(self._told(blocks), held, run))
         yield from ()
 
     def _told(self, blocks: Blocks) -> Blocks:

@@ -16,6 +16,7 @@ import numpy as np
 from mlpipe.buffers import WAKE, Channel, Closed, Pool
 from mlpipe.engine.budget import Plan
 from mlpipe.engine.reader import Reader
+from mlpipe.errors import at_link
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source
 from mlpipe.measure.meter import NULL_METER, Lane, Meter
 from mlpipe.pipeline import Pipeline
@@ -77,8 +78,7 @@ def iterate(plan: Plan, meter: Meter = NULL_METER, *, keep: bool = True) -> Bloc
             yield block
             block.release()
         local.end()
-        for source in _sources(plan.pipeline).values():
-            source.check_unchanged()
+        _check_unchanged(plan.pipeline)
 
 
 @contextlib.contextmanager
@@ -109,23 +109,42 @@ def _sources(pipeline: Pipeline) -> dict[str, Source]:
     return sources
 
 
+def _check_unchanged(pipeline: Pipeline) -> None:
+    """Raise InputError if something that was read is another file by now."""
+    with at_link(pipeline.first_link):
+        pipeline.source.check_unchanged()
+    for place, stage in enumerate(pipeline.stages):
+        with at_link(pipeline.link(place), stage.name):
+            for source in stage.side_sources.values():
+                source.check_unchanged()
+
+
+def _said_of(blocks: Blocks, link: str, verb: str = "") -> Blocks:
+    """Blocks of a link, which the errors that come up in making them name."""
+    with at_link(link, verb):
+        yield from blocks
+
+
 def _chain(plan: Plan, local: LocalRun) -> Blocks:
     """What comes out of the last stage."""
-    source, stages = plan.pipeline.source, plan.pipeline.stages
+    pipeline, source, stages = plan.pipeline, plan.pipeline.source, plan.pipeline.stages
     rows, step = int(source.spec.rows or 0), plan.block_rows
     if source.spec.endless:
         ranges = ((start, start + step) for start in itertools.count(0, step))
     else:
         ranges = ((start, min(start + step, rows)) for start in range(0, rows, step))
-    blocks = local.read(source, ranges, plan.dtype, plan.pipeline.reading, plan.blocks_ahead)
+    blocks = local.read(source, ranges, plan.dtype, pipeline.reading, plan.blocks_ahead)
+    blocks = _said_of(blocks, pipeline.first_link)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
-    for stage, held, lane in zip(stages, plan.held, local.lanes, strict=False):
-        run = _StageRun(local, lane)
-        if local.meter is NULL_METER:  # nobody asks for the time, which takes a microsecond a block and stage
-            blocks = stage.apply(blocks, held, run)
+    for place, (stage, held, lane) in enumerate(zip(stages, plan.held, local.lanes, strict=False)):
+        link = pipeline.link(place)
+        run = _StageRun(local, lane, link, stage.name)
+        measured = local.meter is not NULL_METER  # else nobody asks for the time: a microsecond a block and stage
+        blocks = stage.apply(_pulled(blocks, lane) if measured else blocks, held, run)
+        blocks = _said_of(blocks, link, stage.name)
+        if not measured:
             continue
-        blocks = stage.apply(_pulled(blocks, lane), held, run)
         if lane is not local.lane:
             blocks = _handed_on(blocks, lane)
     return blocks
@@ -247,8 +266,18 @@ class LocalRun:
 class _StageRun:
     """The run as one of its stages sees it: with a clock of its own."""
 
-    def __init__(self, run: LocalRun, lane: Lane) -> None:
-        self._run, self.lane, self.workers, self.pool, self.at_end = run, lane, run.workers, run.pool, run.at_end
+    def __init__(self, run: LocalRun, lane: Lane, link: str, verb: str) -> None:
+        self._run, self.lane, self.workers, self.pool = run, lane, run.workers, run.pool
+        self._link, self._verb = link, verb
+
+    def at_end(self, function: Callable[[], None]) -> None:
+        """Call a function once the last stage has handed on all its blocks."""
+
+        def named() -> None:
+            with at_link(self._link, self._verb):
+                function()
+
+        self._run.at_end(named)
 
     def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
         """Blocks of the row ranges."""
@@ -259,8 +288,8 @@ class _Writer:
     """A thread in which the sink lives: opened, written to, and committed or discarded."""
 
     def __init__(self, run: LocalRun, plan: Plan, advance: Callable[[float], None]) -> None:
-        self._run, self._sink, self._spec, self._advance = run, plan.pipeline.sink, plan.output, advance
-        self._sources = list(_sources(plan.pipeline).values())
+        self._run, self._pipeline, self._spec, self._advance = run, plan.pipeline, plan.output, advance
+        self._sink = plan.pipeline.sink
         self._lane = run.meter.lane("write" if self._sink.stored else plan.pipeline.ending)
         self.rows = 0
         self._channel = run.channel()
@@ -282,26 +311,28 @@ class _Writer:
             raise self._run.error
 
     def _live(self) -> None:
-        with self._lane as lane:
-            try:
-                with lane.state("compile"):
-                    self._sink.compile(self._spec)
-                with self._sink.open(self._spec) as writing:
-                    rows = -1
-                    while (block := self._channel.take(lane, "wait_in")) is not None:
-                        writing.write(block)
-                        new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
-                        rows = block.start if new else rows
-                        self.rows = max(self.rows, block.start + len(block.data))
-                        lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
-                        self._advance(block.share)
-                        block.release()
-                    writing.sync()
-                    for source in self._sources:
-                        source.check_unchanged()
-                    if self._run.over.is_set():  # a signal came meanwhile
-                        raise Closed
-            except BaseException as error:  # noqa: BLE001 - raised again in the thread that computes
-                self._run.fail(error)
-            finally:
-                self._done.set()
+        try:
+            with self._lane as lane, at_link(self._pipeline.link(len(self._pipeline.stages)), self._pipeline.ending):
+                self._write_all(lane)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that computes
+            self._run.fail(error)
+        finally:
+            self._done.set()
+
+    def _write_all(self, lane: Lane) -> None:
+        with lane.state("compile"):
+            self._sink.compile(self._spec)
+        with self._sink.open(self._spec) as writing:
+            rows = -1
+            while (block := self._channel.take(lane, "wait_in")) is not None:
+                writing.write(block)
+                new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
+                rows = block.start if new else rows
+                self.rows = max(self.rows, block.start + len(block.data))
+                lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
+                self._advance(block.share)
+                block.release()
+            writing.sync()
+            _check_unchanged(self._pipeline)
+            if self._run.over.is_set():  # a signal came meanwhile
+                raise Closed

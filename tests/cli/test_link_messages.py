@@ -1,8 +1,11 @@
-"""What keeps a chain from being planned is said of a link, by its number and its verb."""
+"""What keeps a chain from being planned, and what ends a run, is said of a link, by its number and its verb."""
 
 from __future__ import annotations
 
+import os
+import resource
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 
 import mlpipe
 from mlpipe.errors import InputError, MlpipeError
-from tests.cli.conftest import Run
+from tests.cli.conftest import Ended, Run
 
 MESSAGES = {
     "read Y.npy then nothing": "link 1 (read): Y.npy: ",
+    "read X.npy then check then nothing": "link 2 (check): nothing to check",
+    "read X.npy then clip --min 3 --max 2 then nothing": "link 2 (clip): --min 3",
     "read X.npy then standardize then select --columns 0 then standardize --from s.npz then nothing": (
         "link 4 (standardize): has statistics of rows of shape (3,), but rows have shape (1,)"
     ),
@@ -69,3 +74,51 @@ def test_single_commands_have_no_links(run: Run) -> None:
     assert "link" not in done.err
     with pytest.raises(MlpipeError, match=r"^(?!link)"):
         mlpipe.pairwise_distances(np.ones((2, 2)), np.ones((2, 3)))
+
+
+RUNNING = {
+    "read L.npy then abs then one-hot --classes 2 then nothing": "link 3 (one-hot): row 2 holds 2",
+    "read X.npy then abs then batch --size 2 then check --max 4 then nothing": "link 4 (check): row 1, column 2",
+    "read X.npy then check --max 4 then standardize then nothing": "link 2 (check): row 1, column 2",
+    "read X.npy then abs then shuffle then check --max -99 then write Z.npy": "link 4 (check): row 0",
+}
+
+
+@pytest.mark.parametrize("chain", RUNNING)
+def test_the_link_at_which_a_run_ends(run: Run, chain: str) -> None:
+    np.save("L.npy", np.arange(4))
+    done = run("-q", "run", *shlex.split(chain))
+    assert done.code == 4
+    assert done.err.startswith(f"mlpipe: error: {RUNNING[chain]}"), done.err
+    assert done.err.count("\n") == 1
+    assert not Path("Z.npy").exists()
+
+
+def test_files_that_change_while_they_are_read_belong_to_their_link() -> None:
+    np.save("big.npy", np.zeros((100_000, 9)))
+    with pytest.raises(InputError, match=r"^link 1 \(read\): big.npy: "):  # noqa: PT012 - the first step must work
+        for _ in mlpipe.read("big.npy").batch(10).abs():
+            os.truncate("big.npy", 1000)
+    Y = np.ones((5, 9))
+    np.save("big.npy", np.zeros((100_000, 9)))
+    np.save("Y.npy", Y)
+    with pytest.raises(InputError, match=r"^link 3 \(pairwise\): Y.npy: "):  # noqa: PT012 - the first step must work
+        for _ in mlpipe.read("big.npy").batch(10).pairwise("Y.npy"):
+            np.save("Y.npy", Y)
+
+
+def test_disks_that_are_full_belong_to_the_link_that_writes(spawn: Run) -> None:
+    np.save("big.npy", np.zeros((100_000, 9)))
+
+    def limited(chain: str) -> Ended:
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        return spawn("-q", "run", *chain.split(), preexec_fn=limit)
+
+    for chain, link in (
+        ("read big.npy then write Z.npy", "link 2 (write): Z.npy: "),
+        ("read big.npy then tee T.npy then nothing", "link 2 (tee): T.npy: "),
+    ):
+        done = limited(chain)
+        assert done.code == 5, chain
+        assert done.err.startswith(f"mlpipe: error: {link}"), done.err
+    assert sorted(path.name for path in Path().iterdir()) == ["C.npy", "X.npy", "big.npy", "s.npz"]

@@ -158,7 +158,7 @@ def test_the_first_error_is_raised_in_its_place(first: int) -> None:
         made = replace(made, pipeline=replace(made.pipeline, source=broken))
         for _ in range(3):
             seen: list[int] = []
-            with pytest.raises(InputError, match=f"^row {first} cannot be read$"):
+            with pytest.raises(InputError, match=rf"^link 1 \(read\): row {first} cannot be read$"):
                 seen.extend(len(block.data) for block in iterate(made))
             assert sum(seen) == first, "all rows before it came"
 
