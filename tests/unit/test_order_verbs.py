@@ -139,12 +139,6 @@ def test_a_shuffle_buffer_draws_each_row_from_those_it_holds(
     assert found == buffered(count, min(size, count) if count else size, seed, 1)
 
 
-def test_a_buffer_for_all_rows_makes_all_orders_equally_likely() -> None:
-    seen = Counter(tuple(streamed(Shuffle(seed=seed, buffer_size=4), 4, (2,))) for seed in range(24 * 20))
-    assert len(seen) == 24
-    assert stats.chisquare(list(seen.values())).pvalue > 1e-3
-
-
 def test_what_is_shuffled_where(monkeypatch: pytest.MonkeyPatch) -> None:
     source = source_of(10)
     assert isinstance(Shuffle().view(source), ShuffledSource)
