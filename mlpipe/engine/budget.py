@@ -216,9 +216,7 @@ class _Planning:
         self._hold(streaming, rows, self.nbytes - read, read)
         used = read + sum(sum(one.nbytes.values()) for one in self.held.values())
         rest = [stage for stage in stages if stage.flow != "streaming"]
-        self._hold(rest, rows, (self.nbytes - used) // max(1, len(rest)), used)
-        if used > self.nbytes:
-            raise MemoryCeilingError("blocks of one row do not fit", needs=used)
+        self._hold_rest(rest, rows, used)
         in_order = [self.held[id(stage)] for stage in stages]
         if rows:
             return Plan(
@@ -229,6 +227,26 @@ class _Planning:
         return Plan(
             self.pipeline, self.specs, in_order, ceiling, base, self.threads, chosen.block_rows, chosen.dtype
         )  # fmt: skip
+
+    def _hold_rest(self, stages: list[Stage], block_rows: int, used: int) -> None:
+        """Add what stages hold that do not stream, each with the same share of what is left.
+
+        Where that is too little, what is named has to do for all of them.
+        """
+        room = (self.nbytes - used) // max(1, len(stages))
+        needs, total, failed, at = 0, used, False, self.at
+        for stage in stages:
+            try:
+                self._hold([stage], block_rows, room, 0)
+                need = sum(self.held[id(stage)].nbytes.values())
+            except MemoryCeilingError as error:
+                need, failed = error.needs, True
+            total += need
+            if need > needs:
+                needs, at = need, self.at
+        if failed or total > self.nbytes:
+            self.at = at
+            raise MemoryCeilingError("what has to be held does not fit", needs=used + needs * len(stages))
 
     def _block_rows(self) -> int:
         """Rows of a block such that blocks stay in the cache, and all that are in flight take half of the memory."""

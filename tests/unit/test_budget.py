@@ -170,3 +170,29 @@ def test_more_than_the_ceiling_named_is_never_too_little():
             plan(job, USED, 2)
         for more in range(0, 200 * MIB, 7 * MIB):
             assert plan(job, caught.value.needs + more, 2).ceiling == caught.value.needs + more
+
+
+CHAINS = [
+    lambda chain: chain.standardize(),
+    lambda chain: chain.minmax().standardize().shuffle(buffer_size=100),
+    lambda chain: chain.batch(50).standardize().shuffle().dedup(),
+    lambda chain: chain.robust_scale().tail(rows=200).clip(min=0),
+]
+
+
+@pytest.mark.parametrize("make", CHAINS)
+def test_what_all_links_hold_together_fits(make):
+    """The ceiling that is named does for all of them, and with less nothing is planned."""
+    with make(read("examples/data/digits.npy")).opened() as job:
+        with pytest.raises(MemoryCeilingError) as caught:
+            plan(job, 0, 2)
+        named = {caught.value.needs}
+        for ceiling in (*range(USED, caught.value.needs, 3 * MIB), caught.value.needs):
+            try:
+                planned = plan(job, ceiling, 2)
+            except MemoryCeilingError as error:
+                named.add(error.needs)
+            else:
+                assert planned.base + planned.read_bytes + held(planned) <= ceiling
+        assert planned.ceiling == caught.value.needs
+        assert max(named) <= caught.value.needs + MIB
