@@ -47,5 +47,5 @@ def test_refused_value(data: Path, run: Run) -> None:
     np.save(data / "N.npy", X)
     ended = run("run", "read", data / "N.npy", "then", "cast", "--to", "int8", "then", "write", data / "o.npy")
     assert ended.code == 4
-    assert "cast: row 200 holds nan; int8 cannot hold that" in ended.err
+    assert "link 2 (cast): row 200 holds nan; int8 cannot hold that" in ended.err
     assert not (data / "o.npy").exists()

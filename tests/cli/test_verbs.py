@@ -47,6 +47,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_the_table_fits_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("verbs").out.splitlines()
+    assert len(lines) == 1 + len(OWN)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    folded = run("verbs").out.splitlines()
+    assert max(map(len, folded)) <= 80
+    assert " ".join(" ".join(folded).split()) == " ".join(" ".join(lines).split())
+
+
 @cache
 def example(entry: Entry) -> str:
     """The example at the end of a verb's docstring, in one line."""
