@@ -197,6 +197,8 @@ class DescribingStage(Streaming):
         from mlpipe.stages.describing import arrange
 
         kernels = KERNEL_BYTES + (COUNTING_BYTES if self.wanted.unique and not self.wanted.approx else 0)
+        if self.work.describing is not None and self.work.left == 1:
+            kernels = 0  # the passes before have loaded them, and the plan counts them as part of the process now
         if self.work.describing is None:
             less = replace(room, nbytes=room.nbytes - kernels)
             try:
