@@ -493,12 +493,12 @@ def test_stage_that_fails(monkeypatch):
 
 
 def test_pool_that_cannot_be_filled(monkeypatch):
-    from mlpipe.engine import local
+    from mlpipe.engine import reader
 
     def refuse(*_arguments):
         raise MemoryError("no room for a block")
 
-    monkeypatch.setattr(local, "aligned_empty", refuse)
+    monkeypatch.setattr(reader, "aligned_empty", refuse)
     with pytest.raises(MemoryError, match="no room"):
         run(planned(against_itself(20), Kept((20, 20), "f8")))
     assert names_of_threads() == []
