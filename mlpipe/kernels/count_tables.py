@@ -146,7 +146,7 @@ def sort_by_key(keys, counts, spare_keys, spare_counts, bounds):
     spare_keys, spare_counts : ndarray
         Scratch of at least that size.
     bounds : ndarray of int64
-        Scratch of count + 2 or less.
+        Scratch of 4 to count + 2.
     """
     count = keys.shape[0]
     if count < 2:
@@ -154,7 +154,8 @@ def sort_by_key(keys, counts, spare_keys, spare_counts, bounds):
     low, high = keys[0], keys[0]
     for i in range(count):
         low, high = min(low, keys[i]), max(high, keys[i])
-    shift, most = _ZERO, np.uint64(min(bounds.shape[0] - 2, max(1, count // 2)))
+    # Two buckets at least: for one, keys at both ends of their range were to be shifted by 64, which nothing does.
+    shift, most = _ZERO, np.uint64(min(bounds.shape[0] - 2, max(2, count // 2)))
     while ((high - low) >> shift) >= most:
         shift += _ONE
     number = np.int64((high - low) >> shift) + 1

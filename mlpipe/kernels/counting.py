@@ -1,4 +1,4 @@
-"""Counters of values of a short range; counters of keys of a wide one; and sums of weights."""
+"""Counters of values of a short range, and sums of weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from mlpipe.kernels._jit import kernel
 from mlpipe.kernels.count_keys import ordered
-from mlpipe.kernels.count_parts import BLOCK, collect
+from mlpipe.kernels.count_parts import BLOCK
 from mlpipe.kernels.count_tables import _shift_of
 
 SETS = 4
@@ -101,46 +101,6 @@ def count_bits(values, counters):
         whole = 0
     for i in range(whole, values.shape[0]):
         counters[0, np.uint64(values[i])] += 1
-
-
-@kernel
-def pour(first, stop, counts, current, lines, previous, arena, chunk, stage, low, counters, strays):
-    """Add what the workers have of partitions `first` to `stop` to counters.
-
-    Parameters
-    ----------
-    first, stop, counts, current, lines, previous, arena, chunk
-        As `mlpipe.kernels.count_parts.collect` takes them.
-    stage : ndarray of uint64
-        Scratch.
-    low : uint64
-        Key of the first counter.
-    counters : ndarray of uint32
-        One for each key from there on.
-    strays : ndarray of uint64
-        Filled with keys that are out of range; room for all of them.
-
-    Returns
-    -------
-    int
-        How many are out of range.
-    """
-    span, away = np.uint64(counters.shape[0]), np.int64(0)
-    for part in range(first, stop):
-        done = np.int64(0)
-        while True:
-            rows = collect(part, 1, counts, current, lines, previous, arena, chunk, done, stage)
-            for i in range(rows):
-                place = stage[i] - low
-                if place < span:
-                    counters[place] += 1
-                else:
-                    strays[away] = stage[i]
-                    away += 1
-            done += rows
-            if rows < stage.shape[0]:
-                break
-    return away
 
 
 @kernel

@@ -11,6 +11,7 @@ import pytest
 
 from mlpipe.counting.tally import Tally
 from mlpipe.errors import InputError, MemoryCeilingError, UsageError
+from mlpipe.kernels.count_tables import sort_by_key
 from mlpipe.workers import Workers
 
 DTYPES = ["bool", "i1", "u1", "i2", "u2", "f2", "i4", "u4", "f4", "i8", "u8", "f8"]
@@ -92,6 +93,42 @@ def test_every_dtype_and_distribution(tmp_path, dtype, kind):
     check(values, tmp_path)
     check(values, tmp_path, threads=2, blocks=7, rows=len(values))
     check(values, tmp_path, threads=2, blocks=5, room=Tally.least(values.dtype, 2))
+
+
+ENDS = {
+    "u8": [0, 1, 2**63 - 1, 2**63, 2**64 - 1],
+    "i8": [-(2**63), -1, 0, 2**63 - 1],
+    "f8": [-math.inf, -math.nextafter(math.inf, 0), -5e-324, 0.0, -0.0, 5e-324, math.inf, math.nan],
+    "u4": [0, 1, 2**32 - 1],
+    "i4": [-(2**31), 0, 2**31 - 1],
+    "f4": [-math.inf, -0.0, 0.0, math.inf, math.nan],
+}
+
+
+@pytest.mark.parametrize("dtype", ENDS)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("room", [None, 4 * MIB, 64 * MIB])
+def test_few_values_at_the_ends(tmp_path, dtype, threads, room):
+    ends = np.array(ENDS[dtype], dtype)
+    for one in ends:
+        check(np.array([one]), tmp_path, room=room, threads=threads, blocks=1, rows=1)
+        for other in ends:
+            check(np.array([one] * 6 + [other]), tmp_path, room=room, threads=threads, blocks=2, rows=20)
+    check(np.repeat(ends, 3), tmp_path, room=room, threads=threads, rows=3 * len(ends))
+    check(np.tile(ends, 30_000), tmp_path, room=room, threads=threads)
+
+
+@pytest.mark.parametrize("ends", [[0, 2**64 - 1], [0, 2**63], [1, 2**64 - 1], [2**64 - 1, 2**64 - 2], [0, 1]])
+@pytest.mark.parametrize("more", [0, 1, 2, 5, 30])
+def test_keys_at_the_ends_are_sorted(ends, more):
+    keys = np.array([*ends, *range(2**62, 2**62 + more)], np.uint64)
+    counts = np.arange(len(keys))
+    found, held = keys.copy(), counts.copy()
+    scratch = np.empty(len(keys), np.uint64), np.empty(len(keys), np.int64), np.empty(len(keys) // 2 + 3, np.int64)
+    sort_by_key(found, held, *scratch)
+    order = np.argsort(keys)
+    np.testing.assert_array_equal(found, keys[order])
+    np.testing.assert_array_equal(held, counts[order])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
