@@ -122,7 +122,9 @@ def _check_unchanged(pipeline: Pipeline) -> None:
 def _said_of(blocks: Blocks, link: str, verb: str = "") -> Blocks:
     """Blocks of a link, which the errors that come up in making them name."""
     with at_link(link, verb):
-        yield from blocks
+        # Not `yield from`: it would end a stage that goes on when nobody asks for more (tee).
+        for block in blocks:  # noqa: UP028
+            yield block
 
 
 def _chain(plan: Plan, local: LocalRun) -> Blocks:

@@ -365,7 +365,7 @@ def test_exceptions_name_the_row(object_mode: bool) -> None:
     ):
         options = {"columns": 0} if object_mode and function in ("refuses", "outside") else {}
         call = lambda: applied(function, x, object_mode=object_mode, **options)  # noqa: B023, E731 - called at once
-        assert message_of(InputError, call).startswith(f"user.py:{function}: {where}")
+        assert message_of(InputError, call).startswith(f"link 2 (apply-python): user.py:{function}: {where}")
         assert not Path("out.npy").exists()
 
 
@@ -391,7 +391,8 @@ def test_exceptions_name_the_row(object_mode: bool) -> None:
 def test_results_that_do_not_fit(function: str, options: dict[str, Any], reason: str) -> None:
     x = X.copy()
     x[9, 0] = 77
-    assert message_of(InputError, lambda: applied(function, x, **options)).startswith(f"user.py:{function}: {reason}")
+    message = message_of(InputError, lambda: applied(function, x, **options))
+    assert message.startswith(f"link 2 (apply-python): user.py:{function}: {reason}")
 
 
 @pytest.mark.parametrize(
