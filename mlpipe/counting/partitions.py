@@ -217,7 +217,7 @@ class Partitions:
         bounds = np.searchsorted(self.ranges.of(keys), np.arange(self.shape.parts + 1))
         if self._spill is not None:
             self.drain(workers)
-            self._release(results)
+            self._release(results, inner=bool(prefix))
         scratch = Scratch(self._most(workers.threads), self._stage_words, self._mix, in_order, self._weights)
         overfull: list[int] = []
         lock = threading.Lock()
@@ -261,10 +261,10 @@ class Partitions:
         scratch = self._room.scratch
         return 1 << 62 if scratch is None else max(64, scratch // threads // ENTRY_BYTES)
 
-    def _release(self, results: Results) -> None:
-        """Give the arena's room to the results, once all is in the files."""
+    def _release(self, results: Results, *, inner: bool) -> None:
+        """Give the arena's room to the results, once all is in the files; that of an inner one is used again."""
         self._arenas = None
-        if self._room.arena is not None:
+        if self._room.arena is not None and not inner:
             results.room += self._room.arena // 4
 
     def _split(

@@ -171,6 +171,18 @@ def test_more_than_fits_goes_to_disk(tmp_path, kind, threads):
     assert counted.spilled_bytes > 0
 
 
+def test_what_stays_in_memory_is_bounded(tmp_path):
+    room = 4 * MIB
+    values = np.random.default_rng(0).integers(0, 2**62, 1 << 20)
+    with Workers(2) as workers:
+        tally = Tally(values.dtype, room=room, threads=2, directory=str(tmp_path), rows=10**9)
+        tally.add(values, workers)
+        counted = tally.finish(workers)
+    assert counted.distinct == len(np.unique(values))
+    assert 0 < sum(keys.nbytes + counts.nbytes for keys, counts in counted.held()) < room // 2
+    counted.close()
+
+
 def test_weighted_values_go_to_disk_too(tmp_path):
     random = np.random.default_rng(4)
     values = random.integers(0, 2**60, 200_000)[random.integers(0, 200_000, 600_000)]
