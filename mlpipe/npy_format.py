@@ -158,8 +158,10 @@ def read_header(fd: int, name: str, *, check_size: bool = True, text: bool = Fal
     return header
 
 
-def read_stream_header(read: Callable[[int], bytes], name: str) -> Header:
+def read_stream_header(read: Callable[[int], bytes], name: str, *, text: bool = False) -> Header:
     """Read and validate the header of a stream by `read`, which returns fewer bytes than asked for only at the end.
+
+    With `text`, arrays of strings are taken, too.
 
     Examples
     --------
@@ -171,10 +173,10 @@ def read_stream_header(read: Callable[[int], bytes], name: str) -> Header:
     """
     prefix = read(PREFIX_BYTES)
     version, start, length = _measure(prefix, MAX_ARRAY_BYTES, name)
-    text = (prefix[start:] + read(max(0, start + length - PREFIX_BYTES)))[:length]
-    if len(text) < length:
-        raise InputError(f"{name}: truncated: a header of {length} bytes, but the stream ends after {len(text)}")
-    return parse_header(text, version, start + length, name)
+    raw = (prefix[start:] + read(max(0, start + length - PREFIX_BYTES)))[:length]
+    if len(raw) < length:
+        raise InputError(f"{name}: truncated: a header of {length} bytes, but the stream ends after {len(raw)}")
+    return parse_header(raw, version, start + length, name, text=text)
 
 
 def check_file_size(header: Header, size: int, name: str) -> None:

@@ -154,7 +154,7 @@ def _source(flags: Flags, verb: CountFeatures, opening: Opening) -> Source:
         return text
     from mlpipe.readers.inputs import open_inputs
 
-    return open_inputs(flags.files or [], opening, labelled=verb.by == CARRIED)
+    return open_inputs(flags.files or [], opening, labelled=verb.by == CARRIED, text=True)
 
 
 def _pipeline(flags: Flags, source: Source, verb: CountFeatures, delivery: Delivery, opening: Opening) -> Pipeline:

@@ -25,10 +25,14 @@ def common_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
     >>> kinds = [("i1", "i4"), ("u1", "f4"), ("i4", "f4"), ("u1", "i1"), ("i8", "f8"), ("u8", "i8")]
     >>> [str(common_dtype([np.dtype(kind) for kind in pair])) for pair in kinds]
     ['int32', 'float32', 'float64', 'int16', 'None', 'None']
+    >>> common_dtype([np.dtype("U3"), np.dtype("U7")]) == np.dtype("U7")
+    True
     """
     own = {dtype.newbyteorder("=") for dtype in dtypes}
     if len(own) == 1:
         return own.pop()
+    if {dtype.kind for dtype in own} in ({"S"}, {"U"}):
+        return max(own, key=lambda dtype: dtype.itemsize)
     return next((one for one in _CANDIDATES if all(_exact(dtype, one) for dtype in own)), None)
 
 

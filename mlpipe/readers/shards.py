@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from mlpipe.readers.common import common_dtype, odd_one
 from mlpipe.readers.files import Fingerprint, check_unchanged, open_regular
 from mlpipe.readers.mapped import FileMap, MappedRows, check_rows
 from mlpipe.readers.npy import NpySource
+from mlpipe.readers.text_rows import TextRows
+
+Rows: TypeAlias = "NpySource | TextRows"
 
 OPEN_FILES = 64
 """Files kept open at once, of the thousands there may be."""
@@ -51,6 +54,8 @@ class ShardsSource(Closing):
         Files, at least one.
     common : bool
         Take files of different dtypes, too, in the smallest dtype that holds the values of all exactly.
+    kind : callable
+        Opens a file, given its path and, the second time, its name.
 
     Attributes
     ----------
@@ -81,12 +86,14 @@ class ShardsSource(Closing):
 
     seekable = True
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, common: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[str | os.PathLike[str]], *, common: bool = False, kind: Callable[..., Rows] = NpySource
+    ) -> None:
         self.shards: list[Shard] = []
         self._mappable = True
         dtypes: list[np.dtype[Any]] = []
         for path in paths:
-            with NpySource(path) as source:
+            with kind(path) as source:
                 if not self.shards:
                     first = source.spec
                 _check_alike(source, first, self.shards, common)
@@ -98,7 +105,7 @@ class ShardsSource(Closing):
         dtype = _common(self.shards, dtypes) if common else first.dtype
         self.spec = Spec(int(self.bounds[-1]), first.row_shape, dtype)
         self.name = f"{self.shards[0].name} … {self.shards[-1].name}" if len(paths) > 1 else self.shards[0].name
-        self._open = _OpenFiles(self.shards)
+        self._open = _OpenFiles(self.shards, kind)
         self._looked = np.full(len(self.shards), -np.inf)
         self._mapped = MappedRows(self.bounds, self.spec.row_bytes, self._map, self._check_sizes)
 
@@ -188,7 +195,7 @@ class ShardsSource(Closing):
         self._open.close()
 
 
-def open_common(paths: Sequence[str], opening: Opening, files: ExitStack) -> NpySource | ShardsSource:
+def open_common(paths: Sequence[str], opening: Opening, files: ExitStack, *, text: bool = False) -> Rows | ShardsSource:
     """One file, or several as one, in the smallest dtype that holds the values of all exactly.
 
     Parameters
@@ -199,20 +206,23 @@ def open_common(paths: Sequence[str], opening: Opening, files: ExitStack) -> Npy
         Told that these are inputs.
     files : ExitStack
         Closes them.
+    text : bool
+        Whether they hold strings.
 
     Raises
     ------
     InputMissingError, InputError
         As for `ShardsSource`.
     """
-    source: NpySource | ShardsSource
+    kind: Callable[..., Rows] = TextRows if text else NpySource
     if len(paths) == 1:
-        source = files.enter_context(NpySource(paths[0]))
+        source = kind(paths[0])
+        files.enter_context(source)
         opening.inputs.append(source.fingerprint)
-    else:
-        source = files.enter_context(ShardsSource(paths, common=True))
-        opening.inputs += [shard.fingerprint for shard in source.shards]
-    return source
+        return source
+    several = files.enter_context(ShardsSource(paths, common=True, kind=kind))
+    opening.inputs += [shard.fingerprint for shard in several.shards]
+    return several
 
 
 def _common(shards: Sequence[Shard], dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
@@ -227,7 +237,7 @@ def _common(shards: Sequence[Shard], dtypes: Sequence[np.dtype[Any]]) -> np.dtyp
     return found
 
 
-def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard], common: bool) -> None:
+def _check_alike(source: Rows, first: Spec, shards: Sequence[Shard], common: bool) -> None:
     """Raise InputError unless the rows of a file are such as those of the first."""
     if source.spec.row_shape != first.row_shape:
         differs = f"rows of shape {source.spec.row_shape}, but {first.row_shape}"
@@ -242,26 +252,26 @@ def _check_alike(source: NpySource, first: Spec, shards: Sequence[Shard], common
 class _Opened:
     """A file, and how many are reading it."""
 
-    source: NpySource
+    source: Rows
     users: int = 0
 
 
 class _OpenFiles:
     """The files read last, open; none is closed while somebody reads it."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        self._shards = shards
+    def __init__(self, shards: Sequence[Shard], kind: Callable[..., Rows]) -> None:
+        self._shards, self._kind = shards, kind
         self._opened: OrderedDict[int, _Opened] = OrderedDict()
         self._lock = threading.Lock()
         self._keep = OPEN_FILES
 
     @contextmanager
-    def use(self, place: int) -> Iterator[NpySource]:
+    def use(self, place: int) -> Iterator[Rows]:
         """A file, open for as long as the context lasts."""
         with self._lock:
             if not self._keep:
                 raise ValueError(f"{self._shards[place].name} is closed")
-            opened = self._opened.get(place) or _Opened(_reopen(self._shards[place]))
+            opened = self._opened.get(place) or _Opened(_reopen(self._shards[place], self._kind))
             self._opened[place] = opened
             self._opened.move_to_end(place)
             opened.users += 1
@@ -286,10 +296,10 @@ class _OpenFiles:
                 closing.enter_context(self._opened.pop(place).source)
 
 
-def _reopen(shard: Shard) -> NpySource:
+def _reopen(shard: Shard, kind: Callable[..., Rows]) -> Rows:
     """Open a file again; it must be the one that was looked at first."""
     check_unchanged(shard.path, shard.fingerprint, shard.name)
-    source = NpySource(shard.path, shard.name)
+    source = kind(shard.path, shard.name)
     try:
         _check_same(shard, source.fingerprint)
     except InputError:

@@ -12,6 +12,7 @@ from mlpipe.link import Array, Spec
 from mlpipe.npy_format import Header, check_dtype, read_stream_header
 from mlpipe.readers.closing import Closing
 from mlpipe.readers.files import Fingerprint
+from mlpipe.readers.strings import check_characters
 
 SCRATCH_BYTES = 1 << 20
 
@@ -25,6 +26,8 @@ class StdinSource(Closing):
         Where from; stays the caller's. Only the header is read here.
     name : str
         What messages call it.
+    text : bool
+        Take strings of fixed width, too.
 
     Attributes
     ----------
@@ -45,7 +48,7 @@ class StdinSource(Closing):
 
     seekable = False
 
-    def __init__(self, fd: int = 0, name: str = "standard input") -> None:
+    def __init__(self, fd: int = 0, name: str = "standard input", *, text: bool = False) -> None:
         self._fd, self.name = fd, name
         try:
             self.fingerprint = Fingerprint.of(os.fstat(fd))
@@ -53,7 +56,7 @@ class StdinSource(Closing):
             raise InputMissingError(f"{name}: cannot be read: {error.strerror}; redirect a .npy file to it") from error
         if os.isatty(fd):
             raise UsageError(f"read -: {name} is a terminal; redirect a .npy file to it, or name a file")
-        self.header = read_stream_header(self._read, name)
+        self.header = read_stream_header(self._read, name, text=text)
         _check_order(self.header, name)
         self.spec = Spec(self.header.shape[0], self.header.shape[1:], self.header.dtype)
         self._row = 0
@@ -68,13 +71,14 @@ class StdinSource(Closing):
         """
         if not self._row <= start <= start + len(out) <= self.header.shape[0]:
             raise ValueError(f"rows {start} to {start + len(out)} of {self.name}, which is at row {self._row}")
-        if out.dtype.kind != "c":
+        if out.dtype.kind not in "cSU":
             check_dtype(self.header.dtype, self.name)
         self._pass_over((start - self._row) * self.spec.row_bytes)
         if out.dtype == self.header.dtype:
             self._fill(out)
         else:
             self._convert(out.reshape(-1))
+        check_characters(out, start, self.name)
         self._row = start + len(out)
 
     def check_unchanged(self) -> None:

@@ -114,7 +114,7 @@ class StringSource(NpySource):
             offset = self.header.offset + start * self.spec.row_bytes
             read_exactly(self._fd, out, offset, self.name)
             self._swap(out)
-        self._check_characters(start, out)
+        check_characters(out.view(self.text_dtype)[..., 0], start, self.name)
 
     def gather(self, rows: Array, out: Array, labels: Array | None = None) -> None:
         """Fill `out` with rows in any order, through a memory map.
@@ -142,7 +142,7 @@ class StringSource(NpySource):
         else:
             self._mapped.gather(rows, out)
             self._swap(out)
-        self._check_characters(int(rows[0]), out)
+        check_characters(out.view(self.text_dtype)[..., 0], int(rows[0]), self.name)
 
     def _empty(self, rows: int) -> Array:
         return np.empty((rows, *self.spec.row_shape), np.uint8)
@@ -164,14 +164,25 @@ class StringSource(NpySource):
         values = np.ndarray(self.header.shape, self.header.dtype, mapped.content(), offset, order="F")
         np.copyto(out.view(self.text_dtype)[..., 0], values[rows])
 
-    def _check_characters(self, start: int, out: Array) -> None:
-        """Raise InputError for a number that stands for no character; Python would not make a string of it."""
-        if self.text_dtype.kind != "U":
-            return
-        codes = out.reshape(len(out), -1).view(np.uint32)
-        if int(codes.max()) > LAST_CHARACTER:
-            row, place = np.unravel_index(int(codes.argmax()), codes.shape)
-            raise InputError(
-                f"{self.name}: no text: character {int(place)} from row {start + int(row)} on is {codes[row, place]}, "
-                f"above the {LAST_CHARACTER} of Unicode; write it again"
-            )
+
+def check_characters(rows: Array, start: int, name: str) -> None:
+    """Raise InputError for a number that stands for no character; Python would not make a string of it.
+
+    Parameters
+    ----------
+    rows : ndarray
+        C-contiguous; those of other dtypes than ``U`` pass.
+    start : int
+        The first of them.
+    name : str
+        What messages call the file.
+    """
+    if rows.dtype.kind != "U" or not rows.size:
+        return
+    codes = rows.reshape(len(rows), -1).view(np.uint32)
+    if int(codes.max()) > LAST_CHARACTER:
+        row, place = np.unravel_index(int(codes.argmax()), codes.shape)
+        raise InputError(
+            f"{name}: no text: character {int(place)} from row {start + int(row)} on is {codes[row, place]}, "
+            f"above the {LAST_CHARACTER} of Unicode; write it again"
+        )

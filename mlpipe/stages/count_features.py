@@ -194,7 +194,10 @@ def _file(path: str, flag: str, opening: Opening) -> Source:
     if path == "-":
         raise UsageError(f"count-features {flag} -: only rows can come from stdin; name a file")
     from mlpipe.readers.npy import NpySource
+    from mlpipe.readers.strings import holds_text
+    from mlpipe.readers.text_rows import TextRows
 
-    source = opening.files.enter_context(NpySource(path))
+    source = TextRows(path) if flag == "--by" and holds_text(path) else NpySource(path)
+    opening.files.enter_context(source)
     opening.inputs.append(source.fingerprint)
     return source

@@ -152,7 +152,8 @@ class Counting(Streaming):
         for source, flag in ((self.labels, "--by"), (self.weights, "--weights")):
             if source is not None:
                 check_beside(source, spec, f"count-features {flag}")
-                check_dtype(source.spec.dtype, source.name)
+                if source.spec.dtype.kind not in "SU":  # labels may be strings
+                    check_dtype(source.spec.dtype, source.name)
 
     def subjects(self, spec: Spec) -> tuple[Subject, ...]:
         """What is counted, a table each."""
