@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mlpipe.counting.bins import Bins, checked_range, explicit_bins, uniform_bins, widened
 from mlpipe.counting.facts import GROUP, Deviations, Extent, Groups, Inside, Quartiles, take
 from mlpipe.counting.rules import RULES, Facts, number_of_bins
-from mlpipe.errors import InputError, UsageError
+from mlpipe.errors import InputError, MemoryCeilingError, UsageError
 from mlpipe.link import Array
 from mlpipe.workers import Workers
 
@@ -20,7 +20,7 @@ MOST_BY_RULE = 1 << 27
 """More bins than this are hardly meant: some value is far from all others."""
 
 SCRATCH_BYTES = 5 * 8 * GROUP
-"""What a thread needs while it takes in a group."""
+"""What a thread needs while it takes in a group, for whichever learner it is."""
 
 
 def known_bins(
@@ -63,11 +63,13 @@ def _checked(bins: Any) -> int | None:
     return number
 
 
-def learning_bytes(dtype: np.dtype[Any], asked: int | str, threads: int) -> int:
-    """What an `EdgesLearner` holds at most."""
+def learning_bytes(dtype: np.dtype[Any], asked: int | str, threads: int, *, small: bool = False) -> int:
+    """What an `EdgesLearner` holds at most, besides the scratch memory of threads."""
     rule = RULES.get(asked) if isinstance(asked, str) else None
-    digits = Quartiles.nbytes(threads) if rule is not None and rule.quartiles else 0
-    return Groups.nbytes(dtype) + threads * SCRATCH_BYTES + digits
+    if rule is None:
+        return 0
+    groups = Groups.nbytes(dtype) if rule.deviation else 0
+    return groups + (Quartiles.nbytes(threads, small=small) if rule.quartiles else 0)
 
 
 class EdgesLearner:
@@ -83,30 +85,45 @@ class EdgesLearner:
         First and last edge, if they are given.
     threads : int
         Of the workers.
+    small : bool
+        Whether to do with little memory, and more passes.
     """
 
-    def __init__(self, dtype: np.dtype[Any], asked: int | str, ends: tuple[Any, Any] | None, threads: int) -> None:
+    def __init__(
+        self,
+        dtype: np.dtype[Any],
+        asked: int | str,
+        ends: tuple[Any, Any] | None,
+        threads: int,
+        *,
+        small: bool = False,
+    ) -> None:
         self.asked = asked
-        self._dtype, self._threads = dtype, threads
+        self._dtype, self._small = dtype, small
         self._ends = None if ends is None else checked_range(ends)
         self._inside = Inside(self._ends)
         self._rule = RULES[asked] if isinstance(asked, str) else None
-        self._groups = Groups(dtype)
-        self._extent = Extent(dtype, self._inside, summed=self._rule is not None and self._rule.deviation)
+        summed = self._rule is not None and self._rule.deviation
+        self._groups = Groups(dtype) if summed else None  # else the order does not matter
+        self._extent = Extent(dtype, self._inside, summed=summed)
         self._step: Extent | Deviations | None = self._extent
         wanted = self._rule is not None and self._rule.quartiles
-        self._quartiles = Quartiles(dtype, self._inside, threads) if wanted else None
+        self._quartiles = Quartiles(dtype, self._inside, threads, small=small) if wanted else None
 
     @property
     def passes(self) -> int:
         """Over all values, at most."""
         if self._quartiles is not None:
-            return Quartiles.passes(self._dtype)
+            return Quartiles.passes(self._dtype, small=self._small)
         return 2 if self._rule is not None and self._rule.deviation else 1
 
     def add(self, values: Array, workers: Workers) -> None:
         """Take in values that follow."""
-        groups: Sequence[Array] = [group for (group,) in self._groups.whole(values)]
+        groups: Sequence[Array]
+        if self._groups is None:
+            groups = [values[start : start + GROUP] for start in range(0, len(values), GROUP)]
+        else:
+            groups = [group for (group,) in self._groups.whole(values)]
         take(self._step, self._quartiles, groups, workers)
 
     def finish(self, most: int) -> Bins | None:
@@ -115,27 +132,39 @@ class EdgesLearner:
         Parameters
         ----------
         most : int
-            More bins than this are refused.
+            A rule that makes more bins than this is refused.
 
         Raises
         ------
         InputError
             When values are NaN or infinite and no range is given; when bins are too many, or too narrow.
+        MemoryCeilingError
+            When a rule makes more bins than fit.
         """
-        with Workers(1) as workers:
-            take(self._step, self._quartiles, self._groups.rest(), workers)
-        self._groups = Groups(self._dtype)
+        if self._groups is not None:
+            with Workers(1) as workers:
+                take(self._step, self._quartiles, self._groups.rest(), workers)
+            self._groups = Groups(self._dtype)
         first, last = self._ends or self._extent.ends()
         if isinstance(self.asked, str):
             facts = self._facts()
             if facts is None:
                 return None
-            number, most = number_of_bins(self.asked, facts, *widened(first, last)), min(most, MOST_BY_RULE)
+            number = number_of_bins(self.asked, facts, *widened(first, last))
+            self._check(number, most)
         else:
             number = operator.index(self.asked)
-        if number > most:
-            raise InputError(f"bins {self.asked!r} makes {number} bins, more than memory holds; give fewer, or a range")
         return uniform_bins(self._dtype, number, first, last)
+
+    def _check(self, number: int, most: int) -> None:
+        if number > MOST_BY_RULE:
+            raise InputError(f"bins {self.asked!r} makes {number} bins, more than memory holds; give fewer, or a range")
+        if number > most:
+            raise MemoryCeilingError(
+                f"bins {self.asked!r} makes {number} bins, of which {most} fit into memory; raise the ceiling, or give "
+                "a number of bins",
+                needs=number,
+            )
 
     def _facts(self) -> Facts | None:
         """What the rule goes by; None if that takes another pass."""

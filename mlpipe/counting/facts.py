@@ -16,8 +16,11 @@ from mlpipe.workers import Workers
 GROUP = 65536
 """Values that are added up together, counted from the first one of all; NumPy's histogram has it, too."""
 
-COLLECTED_BYTES = 4 << 20
+COLLECTED_BYTES, FEW_COLLECTED_BYTES = 4 << 20, 64 << 10
 """As soon as no more than so many bytes of values may be a quartile, they are gathered and sorted."""
+
+DIGIT_BITS, FEW_DIGIT_BITS = 16, 8
+"""Of the digits by which quartiles are found: narrow ones take less room, and more passes."""
 
 
 class Groups:
@@ -182,9 +185,22 @@ class Quartiles:
 
     Each pass counts one digit of those values that share the digits before with a quartile. When few are left, a pass
     gathers them.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the values.
+    inside : Inside
+        Which of them count.
+    threads : int
+        That add values.
+    small : bool
+        Whether to do with little memory, and more passes.
     """
 
-    def __init__(self, dtype: np.dtype[Any], inside: Inside, threads: int) -> None:
+    def __init__(self, dtype: np.dtype[Any], inside: Inside, threads: int, *, small: bool = False) -> None:
+        self._digit = FEW_DIGIT_BITS if small else DIGIT_BITS
+        self._collected = FEW_COLLECTED_BYTES if small else COLLECTED_BYTES
         self._dtype, self._inside = dtype, inside
         self._wide = np.dtype(f"{dtype.kind}4") if dtype.itemsize < 4 else dtype
         self._bits = 8 * self._wide.itemsize
@@ -192,27 +208,29 @@ class Quartiles:
         self._sign = self._unsigned(0 if dtype.kind == "u" else 1 << (self._bits - 1))
         self._after = self._bits  # bits of a value that are not known yet
         self._prefixes = np.zeros(1, self._unsigned)
-        self._counts = np.zeros((threads, 1, 1 << kernels.DIGIT_BITS), np.int64)
+        self._counts = np.zeros((threads, 1, 1 << self._digit), np.int64)
         self._targets: list[tuple[int, int]] = []  # prefix, and rank among the values with it
         self._gathered: list[Array] | None = None
         self._parts: list[float] = []
 
     @staticmethod
-    def nbytes(threads: int) -> int:
-        """Bytes held at most."""
-        return 4 * 8 * (threads + 1) * (1 << kernels.DIGIT_BITS) + 3 * COLLECTED_BYTES
+    def nbytes(threads: int, *, small: bool = False) -> int:
+        """Bytes held at most: counters of four prefixes, their sums and the running totals of these; and values."""
+        digit, collected = (FEW_DIGIT_BITS, FEW_COLLECTED_BYTES) if small else (DIGIT_BITS, COLLECTED_BYTES)
+        return 4 * 8 * (threads + 2) * (1 << digit) + 3 * collected
 
     @staticmethod
-    def passes(dtype: np.dtype[Any]) -> int:
+    def passes(dtype: np.dtype[Any], *, small: bool = False) -> int:
         """Passes over all values at most."""
-        return -(-8 * max(4, dtype.itemsize) // kernels.DIGIT_BITS)
+        return -(-8 * max(4, dtype.itemsize) // (FEW_DIGIT_BITS if small else DIGIT_BITS))
 
     def add(self, group: Array, worker: int) -> None:
         """Take in values, in any order."""
         kept = np.ascontiguousarray(self._inside(group), self._wide).view(self._unsigned)
-        shift, floating = self._unsigned(self._after - kernels.DIGIT_BITS), self._wide.kind == "f"
+        shift, floating = self._unsigned(self._after - self._digit), self._wide.kind == "f"
         if self._gathered is None:
-            kernels.count_digit(kept, self._sign, floating, shift, self._prefixes, self._counts[worker])
+            width = self._unsigned(self._digit)
+            kernels.count_digit(kept, self._sign, floating, shift, width, self._prefixes, self._counts[worker])
         else:
             found = np.empty_like(kept)
             number = kernels.collect(kept, self._sign, floating, self._unsigned(self._after), self._prefixes, found)
@@ -232,7 +250,7 @@ class Quartiles:
         left = self._narrow()
         if not self._after:
             return self._interpolated([prefix for prefix, _ in self._targets])
-        if left * self._wide.itemsize <= COLLECTED_BYTES:
+        if left * self._wide.itemsize <= self._collected:
             self._gathered = []
         else:
             self._counts = np.zeros((len(self._counts), len(self._prefixes), self._counts.shape[2]), np.int64)
@@ -247,10 +265,10 @@ class Quartiles:
             slot = known[prefix]
             digit = int(np.searchsorted(sums[slot], rank, "right"))
             before = int(sums[slot, digit - 1]) if digit else 0
-            longer = prefix << kernels.DIGIT_BITS | digit
+            longer = prefix << self._digit | digit
             found.append((longer, rank - before))
             left[longer] = int(counts[slot, digit])
-        self._targets, self._after = found, self._after - kernels.DIGIT_BITS
+        self._targets, self._after = found, self._after - self._digit
         self._prefixes = np.array(sorted(left), self._unsigned)
         return sum(left.values())
 

@@ -27,6 +27,9 @@ FEW_BINS = 1 << 11
 BIN_BYTES = 56
 """What a bin takes besides counters: its edge, and steps on the way to it."""
 
+RULE_BINS = 1 << 13
+"""So many bins have to fit where a rule makes them: nobody knows how many before all values were seen."""
+
 PIECE_ROWS = 1 << 16
 SMALL = 1 << 16
 """Values below which starting threads costs more than it brings."""
@@ -98,7 +101,7 @@ class HistogramCounter:
     threads : int
         How many count at once, at most.
     room : int
-        Bytes it may hold.
+        Bytes it may hold, besides `SCRATCH_BYTES` of `mlpipe.counting.edges` for each thread while it learns.
     weights : numpy.dtype, optional
         Of the weights that come along, if they do.
 
@@ -147,13 +150,15 @@ class HistogramCounter:
         if edges is not None:
             self._check_room(np.size(edges) - 1)
         elif isinstance(bins, int):
-            self._check_room(bins, 0 if range is not None else learning_bytes(self._dtype, bins, threads))
+            self._check_room(bins)
         found = known_bins(self._dtype, bins, edges, range)
         if found is not None:
             self._begin(found, "edges as given" if edges is not None else f"{found.number} in the range given")
             return
-        self._check_room(1, learning_bytes(self._dtype, bins, threads))
-        self._learner = EdgesLearner(self._dtype, bins, range, threads)
+        if isinstance(bins, str):
+            self._check_room(RULE_BINS, learning_bytes(self._dtype, bins, threads, small=True))
+        small = learning_bytes(self._dtype, bins, threads) > room
+        self._learner = EdgesLearner(self._dtype, bins, range, threads, small=small)
 
     def _bytes(self, bins: int) -> tuple[int, int]:
         """What so many bins take besides counters, and what one thread's counters take."""
@@ -188,7 +193,7 @@ class HistogramCounter:
         """End a pass; whether values can now be counted."""
         if self._learner is None:
             raise RuntimeError("the bins are known")
-        found = self._learner.finish(most=self._room // BIN_BYTES)
+        found = self._learner.finish(most=self._room // (BIN_BYTES + 8) - 2)
         if found is not None:
             asked, self._learner = self._learner.asked, None
             self._begin(

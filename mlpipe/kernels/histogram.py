@@ -16,8 +16,6 @@ CHUNK = 1024
 COPIES = 4
 """Counters a bin may have, taken in turn: of equal neighbours, one need not wait for the other."""
 
-DIGIT_BITS = 16
-
 
 @kernel
 def _guess(values, low, high, base, span, scale, slack, edges, places):
@@ -221,7 +219,7 @@ def ordered(bits, sign, floating):
 
 
 @kernel
-def count_digit(bits, sign, floating, shift, prefixes, counts):
+def count_digit(bits, sign, floating, shift, width, prefixes, counts):
     """Count, among values that begin with one of the prefixes, the digit that follows.
 
     Parameters
@@ -234,13 +232,14 @@ def count_digit(bits, sign, floating, shift, prefixes, counts):
         Whether they are floats.
     shift : unsigned integer
         Bits after the digit.
+    width : unsigned integer
+        Bits of the digit.
     prefixes : ndarray, shape (m,)
         All different.
-    counts : ndarray of int64, shape (m, 2 ** DIGIT_BITS)
+    counts : ndarray of int64, shape (m, 2 ** width)
         Added to.
     """
-    mask = bits.dtype.type((1 << DIGIT_BITS) - 1)
-    width = bits.dtype.type(DIGIT_BITS)
+    mask = bits.dtype.type(counts.shape[1] - 1)
     for i in range(bits.size):
         key = ordered(bits[i], sign, floating) >> shift
         prefix = key >> width

@@ -96,16 +96,19 @@ class Binning(Counting):
 
     def hold(self, spec: Spec, room: Room) -> Held:
         """As for values; and how often they are read before."""
-        held = super().hold(spec, room)
-        if self.flow == "fitting":
-            layout: Layout = held.layout
-            passes = max(self._new(one, 1 << 62, 1).passes for one in layout.subjects)
-            return changed(
-                held,
-                nbytes={**held.nbytes, "kernels": KERNEL_BYTES},
-                facts={**held.facts, "passes_over_source": passes},
-            )
-        return held
+        if self.flow != "fitting":
+            return super().hold(spec, room)
+        from mlpipe.counting.edges import SCRATCH_BYTES
+
+        more = {"passes": room.threads * SCRATCH_BYTES, "kernels": KERNEL_BYTES}
+        apart = sum(more.values())
+        try:
+            held = super().hold(spec, changed(room, nbytes=room.nbytes - apart))
+        except MemoryCeilingError as error:
+            raise MemoryCeilingError(str(error), needs=error.needs + apart) from None
+        layout: Layout = held.layout
+        passes = max(self._new(one, layout.counter_room, layout.threads).passes for one in layout.subjects)
+        return changed(held, nbytes={**held.nbytes, **more}, facts={**held.facts, "passes_over_source": passes})
 
     def fit(self, blocks: Blocks, held: Held, run: Run) -> Binning:
         """One pass, for all tables that do not know their bins yet."""

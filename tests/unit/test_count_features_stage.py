@@ -292,6 +292,33 @@ def test_bins_are_those_of_numpy(bins: Any, dtype: str) -> None:
     assert found.results[0].counted.total == rows.size
 
 
+@pytest.mark.parametrize("bins", [7, "auto", "doane"])
+@pytest.mark.parametrize("dtype", ["u1", "i8", "f4"])
+def test_bins_within_the_least_memory_that_is_named(bins: Any, dtype: str) -> None:
+    rows = np.random.default_rng(1).normal(0, 50, (30_000, 3)).clip(0).astype(dtype)
+    for threads in (1, 2):
+        got, found = counted({"bins": bins}, rows, sizes=(10_000,), threads=threads, least=True)
+        counts, edges = np.histogram(rows, bins)
+        assert [row[2] for row in got] == counts.tolist()
+        assert [row[0] for row in got] == edges[:-1].tolist()
+        got, found = counted({"bins": bins, "each_column": True}, rows, sizes=(10_000,), threads=threads, least=True)
+        for column, result in enumerate(found.results):
+            counts, edges = np.histogram(rows[:, column], bins)
+            assert result.counted.distinct == len(counts)
+            assert [row[3] for row in got if row[0] == column] == counts.tolist()
+
+
+def test_what_many_tables_of_bins_take(tmp_path: Path) -> None:
+    spec = Spec(10**6, (64,), np.dtype("f4"))
+    with ExitStack() as files:
+        stage = CountFeatures(bins="auto", each_column=True).stage(Opening(files), lambda *_: None)
+        with pytest.raises(MemoryCeilingError) as caught:
+            stage.hold(spec, Room(0, 2))
+        assert caught.value.needs < 128 << 20
+        few, many = (stage.hold(spec, Room(nbytes, 2)) for nbytes in (caught.value.needs, 8 << 30))
+    assert few.facts["passes_over_source"] > many.facts["passes_over_source"]
+
+
 def test_edges_columns_and_weights_in_bins(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     rows, weights = random.random((50, 2)), random.integers(0, 5, 50)

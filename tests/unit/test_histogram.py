@@ -340,19 +340,26 @@ def test_too_little_room_names_what_would_do(bins: Any, weights: Any) -> None:
         HistogramCounter(np.dtype("f8"), bins=bins, range=ends, room=error.value.needs - 1, weights=weights)
 
 
+def test_a_rule_that_makes_more_bins_than_fit() -> None:
+    with pytest.raises(MemoryCeilingError, match="raise the ceiling, or give a number of bins"):
+        counted(np.r_[np.linspace(0, 1, 1000), 1e5], [], 1, bins="fd", room=1 << 20)
+
+
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("gathered", [0, 100, 8 << 20])
 @pytest.mark.parametrize("dtype", DTYPES[1:])
-def test_quartiles(dtype: str, gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quartiles(dtype: str, gathered: int, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlpipe.counting.facts.COLLECTED_BYTES", gathered)
+    monkeypatch.setattr("mlpipe.counting.facts.FEW_COLLECTED_BYTES", gathered)
     for size in (1, 2, 3, 4, 5, 1000, 3001):
         values, passes = data(dtype, size, 1e3 if dtype == "f2" else 1e5), 0
-        quartiles = Quartiles(values.dtype, Inside(None), 2)
+        quartiles = Quartiles(values.dtype, Inside(None), 2, small=small)
         found = None
         while found is None:
             for place, part in enumerate(np.array_split(values, 3)):
                 quartiles.add(part, place % 2)
             found, passes = quartiles.finish(size), passes + 1
-        assert passes <= Quartiles.passes(values.dtype)
+        assert passes <= Quartiles.passes(values.dtype, small=small)
         wide = values.astype(object) if values.dtype.kind in "iu" and size > 1 else values
         wanted = np.percentile(np.array(wide, np.float64), [25, 75])
         np.testing.assert_allclose(found, wanted, rtol=1e-3 if dtype == "f2" else 1e-6)
