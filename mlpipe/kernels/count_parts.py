@@ -236,7 +236,8 @@ def _copy_chunks(last, words, whole, first, stop, previous, arena, chunk, out, d
         begin, end = max(first, number * chunk), min(stop, whole, (number + 1) * chunk)
         if end > begin:
             source = np.int64(place) * chunk + begin - number * chunk
-            target = done + begin - first
-            out[target : target + end - begin] = arena[source : source + end - begin]
+            part, copy = arena[source : source + end - begin], out[done + begin - first :]
+            for i in range(part.shape[0]):  # assigning a slice takes ten times as long to compile, and 25 MiB
+                copy[i] = part[i]
         place = previous[place]
         number -= 1

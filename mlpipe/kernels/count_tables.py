@@ -159,7 +159,8 @@ def sort_by_key(keys, counts, spare_keys, spare_counts, bounds):
     while ((high - low) >> shift) >= most:
         shift += _ONE
     number = np.int64((high - low) >> shift) + 1
-    bounds[: number + 1] = 0
+    for i in range(number + 1):
+        bounds[i] = 0
     for i in range(count):
         bounds[((keys[i] - low) >> shift) + _ONE] += 1
     for i in range(number):
@@ -177,14 +178,15 @@ def sort_by_key(keys, counts, spare_keys, spare_counts, bounds):
         elif stop - start > 1:
             _insertion_sort(spare_keys, spare_counts, start, stop)
         start = stop
-    keys[:] = spare_keys[:count]
-    counts[:] = spare_counts[:count]
+    for i in range(count):  # assigning slices takes ten times as long to compile, and 25 MiB
+        keys[i], counts[i] = spare_keys[i], spare_counts[i]
 
 
 @kernel
 def _count_dense(keys, low, span, counters, out_keys, out_counts):
     """Count keys of a short range, and give them out in order."""
-    counters[:span] = 0
+    for i in range(span):
+        counters[i] = 0
     for i in range(keys.shape[0]):
         counters[keys[i] - low] += 1
     count = np.int64(0)
@@ -192,6 +194,12 @@ def _count_dense(keys, low, span, counters, out_keys, out_counts):
         out_keys[count], out_counts[count] = low + np.uint64(i), counters[i]
         count += counters[i] != 0
     return count
+
+
+@kernel
+def _clear(table):
+    for i in range(table.shape[0]):
+        table[i, 0] = table[i, 1] = _ZERO
 
 
 @kernel
@@ -208,7 +216,7 @@ def _count_keys(keys, heavy_keys, heavy_counts, mix, guess, tables, out_keys, ou
     """Count keys in one of two tables, and in the other one once it is full; they come out in no order."""
     rows, which = keys.shape[0], 0
     table = tables[0, : _slots_for(heavy_keys.shape[0] + min(rows, np.int64(rows * guess) + 64))]
-    table[:] = 0
+    _clear(table)
     found = fold_pairs(heavy_keys, heavy_counts, table, np.int64(0), mix)
     done = np.int64(0)
     while done < rows:
@@ -218,7 +226,7 @@ def _count_keys(keys, heavy_keys, heavy_counts, mix, guess, tables, out_keys, ou
         if found >= limit:
             which = 1 - which
             larger = tables[which, : table.shape[0] * 2]
-            larger[:] = 0
+            _clear(larger)
             _move(table, larger, mix)
             table = larger
     return compress(table, out_keys, out_counts)
