@@ -123,7 +123,7 @@ def test_quartiles_of_int8_do_not_overflow() -> None:
     bins=st.integers(1, 40),
     ends=st.none() | st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)).map(sorted) | st.just((0, 1)),
 )
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_floats(values: list[float], bins: int, ends: Any) -> None:
     same(np.array(values, np.float64), bins, ends)
     with np.errstate(all="ignore"):
@@ -136,7 +136,7 @@ def test_any_floats(values: list[float], bins: int, ends: Any) -> None:
     bins=st.integers(1, 30),
     whole=st.booleans(),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_integers(low: int, steps: list[int], bins: int, whole: bool) -> None:
     values = np.array([min(low + step, 2**63 - 1) for step in steps], np.int64)
     same(values, bins)
@@ -149,7 +149,7 @@ def test_any_integers(low: int, steps: list[int], bins: int, whole: bool) -> Non
     values=st.lists(st.floats(allow_nan=True) | st.integers(-4, 4).map(float), max_size=40),
     edges=st.lists(st.integers(-4, 4).map(float) | st.floats(allow_nan=False), min_size=2, max_size=40).map(sorted),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_edges(values: list[float], edges: list[float]) -> None:
     same(np.array(values, np.float64), edges)
 
