@@ -205,7 +205,7 @@ def collect(part, width, counts, current, lines, previous, arena, chunk, skip, o
     int
         Words that were copied.
     """
-    done, left = 0, skip * width
+    done, left = np.int64(0), skip * width  # a literal would be a type of its own, for which callees compile again
     for worker in range(counts.shape[0]):
         words = counts[worker, part] * width
         if left >= words:

@@ -272,7 +272,7 @@ def digest(first, stop, counts, current, lines, previous, arena, chunk, heavy_ke
     """
     total = np.int64(0)
     for part in range(first, stop):
-        rows = collect(part, 1, counts, current, lines, previous, arena, chunk, 0, stage)
+        rows = collect(part, np.int64(1), counts, current, lines, previous, arena, chunk, np.int64(0), stage)
         begin, end = bounds[part], bounds[part + 1]
         keys = stage[:rows]
         if rows and begin == end:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.counting.counted import Counter
+from mlpipe.counting.keys import is_narrow
 from mlpipe.stages.subjects import Subject
 
 TABLE_BYTES = 4 << 20
@@ -15,6 +16,12 @@ TABLE_BYTES = 4 << 20
 
 PIECE_BYTES = 8 << 20
 """For pieces of rows that are wide."""
+
+TALLY_KERNELS = 64 << 20
+"""What compiling the kernels takes that count numbers, besides what every plan counts (measured: 50 MiB)."""
+
+RECORD_KERNELS = 72 << 20
+"""The same for those that count rows, pairs, strings, and values by label (measured: 58 MiB)."""
 
 
 def least_room(subject: Subject, threads: int) -> int:
@@ -25,6 +32,13 @@ def least_room(subject: Subject, threads: int) -> int:
     if subject.single and subject.value.kind not in "SU":
         return Tally.least(subject.value, threads)
     return RecordTally.least([Field(one.dtype, one.row_shape) for one in subject.fields], threads)
+
+
+def kernel_bytes(subjects: Sequence[Subject], weighted: bool) -> int:
+    """Bytes that compiling takes, where no run before has done that."""
+    if not all(one.single and one.value.kind not in "SU" for one in subjects):
+        return RECORD_KERNELS
+    return TALLY_KERNELS if weighted or not all(is_narrow(one.value) for one in subjects) else 0
 
 
 def least_table(subjects: Sequence[Subject]) -> int:

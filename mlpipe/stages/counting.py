@@ -161,9 +161,23 @@ class Counting(Streaming):
 
     def hold(self, spec: Spec, room: Room) -> Held:
         """Blocks and scratch for them; the rest is for counters, and for putting what they found in order."""
-        layout, held = self._arranged(spec, room)
+        kernels = self._kernel_bytes(spec)
+        try:
+            layout, held = self._arranged(spec, replace(room, nbytes=room.nbytes - kernels))
+        except MemoryCeilingError as error:
+            raise MemoryCeilingError(str(error), needs=error.needs + kernels) from None
         rows = layout.out_rows if room.block_rows else layout.block_rows
+        held |= {"kernels": kernels} if kernels else {}
         return Held(rows, spec.dtype, held, {"tables": len(layout.subjects), **self._facts()}, layout)
+
+    def _kernel_bytes(self, spec: Spec) -> int:
+        """What compiling takes, besides what every plan counts."""
+        from mlpipe.stages.counters import kernel_bytes
+
+        options = self.options
+        if options.bins is not None or options.edges is not None or options.approx:
+            return 0
+        return kernel_bytes(self.subjects(spec), self.weights is not None)
 
     def _facts(self) -> dict[str, Any]:
         """What the plan shows."""
