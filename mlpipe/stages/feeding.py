@@ -55,7 +55,7 @@ class Picking:
             places = np.flatnonzero(holds)
             values = rows.values[places]
         else:  # of each value: a row becomes as many rows of one value as it has
-            chosen = np.flatnonzero(holds)
+            chosen = np.flatnonzero(holds[:, : self._width])  # rows may hold no values
             places = chosen // max(1, self._width)
             values = rows.values.reshape(-1)[chosen]
         labels, weights = (None if one is None else one[places] for one in (rows.labels, rows.weights))

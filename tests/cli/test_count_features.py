@@ -133,7 +133,7 @@ def test_weights(run: Run) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
-@pytest.mark.parametrize("more", [[], ["--each-column"], ["--json"], ["--normalize"]])
+@pytest.mark.parametrize("more", [[], ["--each-column"], ["--json"], ["--normalize"], ["--where", "x > 0"]])
 def test_empty_arrays_give_an_empty_table(shape: tuple[int, ...], more: list[str], run: Run) -> None:
     np.save("X.npy", np.zeros(shape, "f4"))
     code, out, err = run("-q", "count-features", "X.npy", *more)
