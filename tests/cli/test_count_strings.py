@@ -109,3 +109,13 @@ def test_refused_in_one_line(run: Run) -> None:
         assert (code, out) == (4, ""), words
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_stdin_that_holds_no_characters() -> None:
+    np.save(file := io.BytesIO(), np.array([0x110000], "u4").view("U1"))
+    done = subprocess.run(
+        [sys.executable, "-m", "mlpipe", "-q", "count-features", "-"],
+        input=file.getvalue(), capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert b"standard input: no text: character 0 from row 0 on is 1114112" in done.stderr

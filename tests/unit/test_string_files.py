@@ -14,7 +14,9 @@ from mlpipe.counting.records import Field, RecordTally
 from mlpipe.errors import InputError, InputMissingError
 from mlpipe.npy_format import parse_header, read_header, read_stream_header
 from mlpipe.readers.npy import NpySource
+from mlpipe.readers.shards import ShardsSource
 from mlpipe.readers.strings import StringSource, holds_text
+from mlpipe.readers.text_rows import TextRows
 from mlpipe.workers import Workers
 from tests.malformed import dictionary, framed
 
@@ -139,3 +141,22 @@ def test_what_is_no_character_is_named(tmp_path: Path) -> None:
 def test_a_single_value_has_no_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="single value without rows"):
         StringSource(saved(tmp_path / "X.npy", np.array("abc")))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["S3", "<U3", ">U3"])
+def test_rows_of_strings_in_a_wider_type(
+    tmp_path: Path, dtype: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpipe.readers.text_rows.SCRATCH_BYTES", 64)
+    array = np.array(["a", "b\0c", "", "abc"] * 15, dtype).reshape(30, 2)
+    path = saved(tmp_path / "X.npy", np.asarray(array, order="F" if order == "F" else "C"))
+    files = [path, saved(tmp_path / "Y.npy", array[:5].astype(f"{dtype[:-1]}9")), saved(tmp_path / "Z.npy", array[:0])]
+    whole = np.concatenate([array, array[:5]]).astype(f"{array.dtype.kind}9")
+    with ShardsSource(files, common=True, kind=TextRows) as source:
+        assert source.spec.dtype.newbyteorder("=") == whole.dtype
+        source.read_rows(3, out := np.empty((32, 2), whole.dtype))
+        assert out.tolist() == whole[3:].tolist()
+        rows = np.array([34, 0, 7, 29, 30, 7])
+        source.gather(rows, out := np.empty((6, 2), whole.dtype))
+        assert out.tolist() == whole[rows].tolist()
