@@ -53,6 +53,11 @@ class CountingLines(Counting):
 
         return TextTally.least(threads)
 
+    def _kernel_bytes(self, spec: Spec) -> int:
+        from mlpipe.stages.counters import TEXT_KERNELS
+
+        return TEXT_KERNELS
+
     def _row_bytes(self, spec: Spec, subjects: Sequence[Subject], threads: int) -> int:
         return BLOCKS_AHEAD
 
