@@ -18,6 +18,9 @@ OCTAVE_BITS = 8
 UNEVEN = 4
 """A bucket that has so many times the share of a partition is too large."""
 
+FAR_OUT = 512
+"""One in so many keys at either end may be far from the others, as NaN and infinities are."""
+
 
 class Ranges(NamedTuple):
     """Partitions, ascending.
@@ -60,9 +63,11 @@ class Ranges(NamedTuple):
         numbers = _linear(low, high)
         placed = _placed(sample, numbers)
         if np.bincount(placed).max() * parts > UNEVEN * len(sample):
-            other = _logarithmic(low, high)
-            if np.bincount(_placed(sample, other)).max() < np.bincount(placed).max():
-                numbers, placed = other, _placed(sample, other)
+            few = min(-(-len(sample) // FAR_OUT), (len(sample) - 1) // 2)
+            inner = int(sample[few]), int(sample[-1 - few])  # what is beyond goes to the first and last bucket
+            others = [_logarithmic(low, high), _linear(*inner), _logarithmic(*inner)]
+            numbers = min([numbers, *others], key=lambda one: int(np.bincount(_placed(sample, one)).max()))
+            placed = _placed(sample, numbers)
         count = np.bincount(placed, minlength=int(numbers[-1]) + 1)
         before = np.cumsum(count) - (count + 1) // 2
         table = np.maximum.accumulate(np.minimum(parts - 1, before * parts // len(sample)))

@@ -49,14 +49,15 @@ def test_ranges_ascend(sample, keys, parts):
     assert 0 <= placed.min() <= placed.max() < parts
 
 
-@pytest.mark.parametrize("draw", ["uniform", "geometric", "normal"])
+@pytest.mark.parametrize("draw", ["uniform", "geometric", "normal", "outliers"])
 def test_ranges_are_even(draw):
     random = np.random.default_rng(1)
     keys = {
         "uniform": lambda: random.integers(0, 2**63, 50_000).astype("u8"),
         "geometric": lambda: np.exp2(random.uniform(0, 60, 50_000)).astype("u8"),
         "normal": lambda: to_keys(random.standard_normal(50_000)),
+        "outliers": lambda: to_keys(np.r_[random.uniform(1, 2, 50_000), -np.inf, -1e300, 0, 1e300, np.inf, np.nan]),
     }[draw]()
-    ranges = Ranges.of_sample(keys[::2].copy(), 64)
+    ranges = Ranges.of_sample(np.concatenate([keys[::2], keys[-6:]]), 64)
     keys = np.unique(keys)
     assert np.bincount(ranges.of(keys)).max() < 5 * len(keys) / 64
