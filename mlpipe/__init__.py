@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlpipe.chain import generate, read, read_raw
     from mlpipe.counting.histogram import histogram
     from mlpipe.counting.in_memory import value_counts
+    from mlpipe.nearest import kneighbors
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
     from mlpipe.statistics.in_memory import describe
@@ -50,6 +51,7 @@ __all__ = [
     "describe",
     "generate",
     "histogram",
+    "kneighbors",
     "open",
     "pairwise_distances",
     "read",
@@ -66,6 +68,7 @@ _LAZY = {
     "read": ("mlpipe.chain", "read"),
     "read_raw": ("mlpipe.chain", "read_raw"),
     "open": ("mlpipe.readers.npy", "NpySource"),
+    "kneighbors": ("mlpipe.nearest", "kneighbors"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
     "value_counts": ("mlpipe.counting.in_memory", "value_counts"),
 }

@@ -95,7 +95,7 @@ class Pairing:
         self.compute_dtype = measure.compute_dtype(self.dtype)
         self.width = panel_width(self.metric, self.compute_dtype.itemsize)
         lanes = self.width // panel_vectors(self.metric)
-        self._shape = (strip_rows(self.metric), narrow_rows(self.metric), lanes)
+        self.shape = (strip_rows(self.metric), narrow_rows(self.metric), lanes)
         self._row_weights = np.ones(features) if measure.w is None else measure.w
         weights = self._row_weights if measure.V is None else _inverse(measure.V)
         if self._prepare == "projection":
@@ -104,8 +104,8 @@ class Pairing:
             row_kernels.upper_half(self._projection, self._projection_high)
             if (signs < 0).any():
                 self.metric, weights = METRICS[f"{self.metric.key}+w"], np.repeat(signs, self.metric.features)
-        self._weights = _fitting(weights, self.compute_dtype)
-        self._constants = self._find_constants(measure).astype(self.compute_dtype)
+        self.weights = _fitting(weights, self.compute_dtype)
+        self.constants = self._find_constants(measure).astype(self.compute_dtype)
         self._nowhere = Place(np.empty((0, 0), self.dtype))
 
     def _find_constants(self, measure: Measure) -> Array:
@@ -126,7 +126,7 @@ class Pairing:
         pack(np.ones((1, count), kind), 0, panels)
         distances(
             self.metric, np.zeros((1, count), kind), np.zeros(1, kind), 0, 1, panels, np.zeros(self.width, kind), 0, 1,
-            1, np.zeros(count, kind), self._constants, self._shape, aligned_empty(staged, self.dtype),
+            1, np.zeros(count, kind), self.constants, self.shape, aligned_empty(staged, self.dtype),
             aligned_empty(sums, np.float64), one, 0, 0, self._nowhere.array, 0, 0, 0,
         )  # fmt: skip
 
@@ -174,13 +174,14 @@ class Pairing:
         values[-1:] = 0
         return Panels(values, np.zeros(count * self.width, self.compute_dtype), 0)
 
-    def add(self, panels: Panels, raw: Array, workers: Workers) -> None:
-        """Prepare rows of Y and append them to the panels."""
+    def add(self, panels: Panels, raw: Array, workers: Workers) -> Rows:
+        """Prepare rows of Y, append them to the panels, and return them."""
         rows = self.prepare(raw, workers)
         first = panels.columns
         pack(rows.values, first, panels.values)
         panels.status[first : first + len(raw)] = rows.status
         panels.columns = first + len(raw)
+        return rows
 
     # Distances out.
 
@@ -224,7 +225,7 @@ class Pairing:
             staged, sums = scratch[worker]
             distances(
                 self.metric, x.values, x.status, start, stop, panels.values, panels.status, first, last,
-                panels.columns, self._weights, self._constants, self._shape, staged, sums,
+                panels.columns, self.weights, self.constants, self.shape, staged, sums,
                 into.array, into.row + start, into.column, also.array, also.row, also.column + start, stream,
             )  # fmt: skip
 

@@ -30,7 +30,7 @@ LAYERS = (
     ("stages",),
     ("pipeline", "registry"),
     ("config", "engine"),
-    ("api", "chain", "report"),
+    ("api", "chain", "nearest", "report"),
     ("cli",),
 )
 HEIGHTS = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -139,7 +139,6 @@ def test_distinct_values_of_some_columns_at_a_time() -> None:
 
 def test_columns_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlpipe.counting.tally import Tally
-
     from mlpipe.stages import describing
 
     least = Tally.least(np.dtype("f4"), 2)
