@@ -68,8 +68,9 @@ def _candidates() -> list[tuple[str, Path]]:
     places = []
     if os.environ.get("XDG_CACHE_HOME"):
         places.append(("XDG_CACHE_HOME", Path(os.environ["XDG_CACHE_HOME"]) / "mlpipe"))
-    with contextlib.suppress(RuntimeError):
-        places.append(("home", Path.home() / ".cache" / "mlpipe"))
+    if os.environ.get("HOME") != "":  # which would be the root directory
+        with contextlib.suppress(RuntimeError):
+            places.append(("home", Path.home() / ".cache" / "mlpipe"))
     places.append(("temporary", Path(tempfile.gettempdir()) / f"mlpipe-{os.getuid()}"))
     return places
 
