@@ -26,7 +26,7 @@ from benchmarks.whole_process import measure
 
 COLUMNS = 129
 BATCH = 256
-ROUNDS = 5
+ROUNDS = 10
 PEER_ROWS = 40_000
 """Rows after which the rate of a slow peer is known."""
 
@@ -93,7 +93,7 @@ def rate(batches: Callable[[], Iterable[Any]], most: int) -> float:
 
 
 def steady_rate(batches: Callable[[], Iterable[Any]], most: int) -> float:
-    """The same from the second batch on: the start of worker processes is left out, in favour of the peer."""
+    """The same from the second batch on: opening files and starting worker processes are left out, for everybody."""
     iterator: Iterator[Any] = iter(batches())
     next(iterator)
     start, rows = time.perf_counter(), 0
@@ -111,9 +111,11 @@ def epoch_part(quick: bool, goals: list[Goal]) -> Table:
         paths = write_shards(Path(folder), shards, each)
         rows = Rows(paths)
         most = min(PEER_ROWS, len(rows) // 2)
-        rates: dict[str, float] = {"mlpipe": 0.0}
-        for epoch in range(ROUNDS):
-            rates["mlpipe"] = max(rates["mlpipe"], rate(partial(ours, Path(folder), epoch), len(rows)))
+        whole = max(rate(partial(ours, Path(folder), epoch), len(rows)) for epoch in range(ROUNDS))
+        rates = {
+            "mlpipe, opening 64 files included": whole,
+            "mlpipe": max(steady_rate(partial(ours, Path(folder), epoch), len(rows)) for epoch in range(ROUNDS)),
+        }
         for workers in (0, 1, THREADS):
             name = f"PyTorch DataLoader, map-style, {workers} workers"
             rates[name] = max(steady_rate(partial(torch_loader, rows, workers), most) for _ in range(2))
@@ -125,12 +127,12 @@ def epoch_part(quick: bool, goals: list[Goal]) -> Table:
     grain = rates["Grain MapDataset"]
     what = f"shuffled epoch, {shards} × {each} × {COLUMNS} float32, batches of {BATCH}"
     goals += [
-        Goal(f"{what}: ≥ 10 M rows/s", f"{mine / 1e6:.1f} M", mine >= 10e6),
+        Goal(f"{what}: ≥ 10 M rows/s, opening included", f"{whole / 1e6:.1f} M", whole >= 10e6),
         Goal(f"{what}: ≥ 50× PyTorch DataLoader, any workers", times(mine / torch), mine >= 50 * torch),
         Goal(f"{what}: ≥ 100× Grain", times(mine / grain), mine >= 100 * grain),
     ]
     lines = [[name, f"{value / 1e6:.3f}", times(mine / value)] for name, value in rates.items()]
-    note = "Best of several; PyTorch and Grain without their start, and without the first batch."
+    note = "Best of several, from the second batch on; PyTorch and Grain hold the files open from before that."
     return Table(what, note, ["loader", "million rows/s", "mlpipe is faster by"], lines)
 
 

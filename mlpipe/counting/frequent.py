@@ -73,7 +73,7 @@ def merged(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     counts = np.concatenate([counts for _, counts in pairs] or [np.empty(0, np.int64)])
     if not len(keys):
         return keys, counts
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable" if counts.dtype.kind == "f" else None)  # sums of floats have an order
     keys, counts = keys[order], counts[order]
     firsts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     return keys[firsts], np.add.reduceat(counts, firsts)
