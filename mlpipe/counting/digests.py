@@ -137,9 +137,8 @@ def sum_words(
             if found >= scratch.most:
                 return None
             if done < len(words):
-                larger = np.zeros((2 * len(table), 2), np.uint64)
-                counting.rebuild(table, larger, scratch.mix)
-                table, more_sums = larger, np.empty((int(len(larger) * FULL), columns), dtype)
+                table = grown(table, scratch.mix, 2)
+                more_sums = np.empty((int(len(table) * FULL), columns), dtype)
                 more_sums[:found] = sums[:found]
                 sums = more_sums
     keys = np.empty(found, np.uint64)

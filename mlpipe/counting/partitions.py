@@ -111,7 +111,8 @@ class Partitions:
         self.ranges = Ranges.of_sample(sample, self.shape.parts)
         self._arenas: Arenas | None = Arenas(self.shape, self._threads)
         self._mix = np.uint64(secrets.randbits(64) | 1)
-        slots = WIDE_SLOTS if 2 * _distinct(sample) <= WIDE_SLOTS else SLOTS
+        wide = weights is None and 2 * _distinct(sample) <= WIDE_SLOTS  # weights are never caught in the table
+        slots = WIDE_SLOTS if wide else SLOTS
         while room.scratch is not None and slots > LEAST_SLOTS and slots * 256 * threads > room.scratch:
             slots //= 2
         self._frequent = [Frequent(slots) for _ in range(self._threads)]

@@ -181,18 +181,6 @@ def add_up(weights, total):
 
 
 @kernel
-def rebuild(table, larger, mix):
-    """Put keys and places of a table into a larger one that is empty."""
-    mask, shift = np.uint64(larger.shape[0] - 1), _shift_of(larger.shape[0])
-    for i in range(table.shape[0]):
-        if table[i, 1] != _ZERO:
-            place = (table[i, 0] * mix) >> shift
-            while larger[place, 1] != _ZERO:
-                place = (place + _ONE) & mask
-            larger[place, 0], larger[place, 1] = table[i, 0], table[i, 1]
-
-
-@kernel
 def unpack(table, out_keys):
     """The keys of a table, each at its place."""
     for i in range(table.shape[0]):
