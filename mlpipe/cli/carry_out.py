@@ -18,6 +18,7 @@ from mlpipe.cli.text import aligned, best_effort
 from mlpipe.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from mlpipe.cli.options import RunFlags
     from mlpipe.engine.budget import Plan
     from mlpipe.link import Spec
     from mlpipe.measure.record import ArrayFacts, Record
@@ -28,20 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The flags that every command of this kind has.
+    """What a command asks for.
 
     Parameters
     ----------
     command : list of str
         What the record calls the run.
-    memory, threads : int or None
-        Ceiling and number of threads; None for the defaults.
-    progress : str
-        As `--progress`.
-    report : Path or None
-        Where the record goes.
-    dry_run, as_json, force : bool
-        As the flags.
+    flags : RunFlags
+        Those that every command of this kind has.
     inputs : list of ArrayFacts
         What the record says of them.
     output : str or None
@@ -53,26 +48,20 @@ class Request:
     """
 
     command: list[str]
-    memory: int | None = None
-    threads: int | None = None
-    progress: Literal["auto", "bar", "log", "none"] = "auto"
-    report: Path | None = None
-    dry_run: bool = False
-    as_json: bool = False
-    force: bool = False
+    flags: RunFlags
     inputs: list[ArrayFacts] = field(default_factory=list)
     output: str | None = None
     kept: Sequence[FileIdentity] = field(default_factory=list)
     prefetch: int = 1
 
 
-def holding(lock: Path | None, *, dry_run: bool) -> AbstractContextManager[None]:
+def holding(flags: RunFlags) -> AbstractContextManager[None]:
     """What holds the file of `--lock`, to be entered before anything else is opened; a dry run needs none."""
-    if lock is None or dry_run:
+    if flags.lock is None or flags.dry_run:
         return nullcontext()
     from mlpipe.writers.lock_file import locked
 
-    return locked(lock)
+    return locked(flags.lock)
 
 
 def check_outputs(named: Iterable[tuple[str, str | os.PathLike[str] | None]]) -> None:
@@ -120,14 +109,16 @@ def carry_out(
     from mlpipe.measure.memory import default_ceiling, keep_heap_trimmed
 
     keep_heap_trimmed()
-    if request.report is not None:
-        _report_file(request, request.report, None).check()
-    plan = make_plan(pipeline, request.memory or default_ceiling(), request.threads or processors(), request.prefetch)
+    if request.flags.report is not None:
+        _report_file(request, request.flags.report, None).check()
+    plan = make_plan(
+        pipeline, request.flags.memory or default_ceiling(), request.flags.threads or processors(), request.prefetch
+    )
     check_repeatable(pipeline)
     if planned is not None:
         planned()
-    if request.dry_run:
-        _show_plan(plan, request.as_json)
+    if request.flags.dry_run:
+        _show_plan(plan, request.flags.as_json)
         return None
     record = _new_record(plan, request)
     with _measured(record, request, session) as (meter, advance):
@@ -169,7 +160,7 @@ def _measured(record: Record, request: Request, session: Session) -> Iterator[tu
     from mlpipe.report.progress import make_progress
 
     total = int(record.plan["bytes_written"] or record.plan["bytes_read"] or 0)
-    mode = "none" if session.quiet else request.progress
+    mode = "none" if session.quiet else request.flags.progress
     meter, memory = Meter(), MemorySampler()
     status: Literal["done", "failed", "interrupted"] = "failed"
     try:
@@ -181,8 +172,8 @@ def _measured(record: Record, request: Request, session: Session) -> Iterator[tu
         raise
     finally:
         record.finish(meter, memory, status)
-        if request.report is not None:
-            _write_report(record, request, request.report)
+        if request.flags.report is not None:
+            _write_report(record, request, request.flags.report)
     if not session.quiet:
         _show_table(record)
 
@@ -222,7 +213,7 @@ def _write_report(record: Record, request: Request, path: Path) -> None:
 def _report_file(request: Request, path: Path, size: int | None) -> AtomicFile:
     from mlpipe.writers.atomic import AtomicFile
 
-    return AtomicFile(path, size=size, force=request.force, inputs=request.kept)
+    return AtomicFile(path, size=size, force=request.flags.force, inputs=request.kept)
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

@@ -54,6 +54,7 @@ Condensed = Annotated[
 ]
 
 
+@options.running
 def distances(
     context: typer.Context,
     x: Annotated[Path, typer.Argument(metavar="X.npy", help="Rows.")],
@@ -66,14 +67,8 @@ def distances(
     inverse_covariance: Inverse = None,
     dtype: options.Dtype = None,
     condensed: Condensed = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    memory: options.Memory = None,
-    threads: options.Threads = None,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    lock: options.Lock = None,
+    *,
+    flags: options.RunFlags,
 ) -> None:
     """Distance of every row of X to every row of Y, out of core.
 
@@ -86,14 +81,14 @@ def distances(
     if condensed and y is not None:
         raise UsageError("--condensed is for X against itself; leave Y out")
     _refuse_terminal(output)
-    check_outputs([("--report", report), ("--output", output), ("--lock", lock)])
+    check_outputs([("--report", flags.report), ("--output", output), ("--lock", flags.lock)])
     from mlpipe.pipeline import Pipeline
     from mlpipe.stages.metrics import Measure
     from mlpipe.stages.pairwise import Pairwise
     from mlpipe.stages.shapes import check_rows
 
     with ExitStack() as opened:
-        opened.enter_context(holding(lock, dry_run=dry_run))
+        opened.enter_context(holding(flags))
         source, other = _open(x, opened), None if y is None else _open(y, opened)
         files = [one for one in (source, other) if one is not None]
         paths = {"w": weights, "V": variance, "VI": inverse_covariance}
@@ -103,15 +98,12 @@ def distances(
         stage.plan(source.spec)
         _say_what_is_assumed(stage, session)
         kept = [file.fingerprint for file in (*files, *parameters.values())]
-        sink = _sink(stage, kept, output, force)
+        sink = _sink(stage, kept, output, flags.force)
         command = ["distances", *(file.path for file in files)]
-        request = Request(
-            command, memory, threads, progress, report, dry_run, as_json, force, [_facts(file) for file in files],
-            output, kept,
-        )  # fmt: skip
+        request = Request(command, flags, [_facts(file) for file in files], output, kept)
         record = carry_out(Pipeline(source, [stage], sink), request, session, lambda _rows: _result(sink))
         if record is not None:
-            _finish(record, stage, output, as_json, session)
+            _finish(record, stage, output, flags.as_json, session)
 
 
 def _refuse_terminal(output: str | None) -> None:

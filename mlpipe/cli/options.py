@@ -1,16 +1,23 @@
-"""Every flag that two commands share, defined once.
+"""Every flag that two commands share, defined once; and how a command gets them.
 
 A flag wins over its ``MLPIPE_*`` variable, and that over the default.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints, overload
 
 import typer
 
+from mlpipe.cli.chain import joined, typer_parameter
+from mlpipe.declare import parameters
 from mlpipe.errors import UsageError
+from mlpipe.registry import find, make
+from mlpipe.verbs import Entry
 
 MOST_THREADS = 1024
 MOST_AHEAD = 1024
@@ -90,6 +97,10 @@ Lock = Annotated[
     Path | None,
     typer.Option("--lock", metavar="FILE", help="End with exit code 75 at once if another run holds this file."),
 ]
+LogJson = Annotated[
+    bool,
+    typer.Option("--log-json", envvar="MLPIPE_LOG_JSON", help="Tell what happens on stderr as JSON, one line each."),
+]
 Dtype = Annotated[
     Literal["float32", "float64"] | None,
     typer.Option(
@@ -98,3 +109,73 @@ Dtype = Annotated[
         help="Type to compute in and to write.",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags:
+    """The flags of every command that carries out a chain: its fields are their declaration."""
+
+    force: Force = False
+    dry_run: DryRun = False
+    as_json: Json = False
+    memory: Memory = None
+    threads: Threads = None
+    progress: Progress = "auto"
+    report: Report = None
+    lock: Lock = None
+    log_json: LogJson = False
+
+
+Command = Callable[..., None]
+
+
+@overload
+def running(function: Command) -> Command: ...
+@overload
+def running(*, verb: str) -> Callable[[Command], Command]: ...
+def running(function: Command | None = None, *, verb: str | None = None) -> Command | Callable[[Command], Command]:
+    """Give a command the flags of `RunFlags`, and the options of a verb.
+
+    Parameters
+    ----------
+    function : callable
+        The command. Its parameter ``flags`` gets the flags, made into one `RunFlags`; ``verb``, if it has one, the
+        verb. What it declares besides stays, in its order.
+    verb : str, optional
+        Name of the verb whose declared options become flags of the command, in the place of the parameter ``verb``.
+    """
+    if function is None:
+        return lambda command: _with_flags(command, None if verb is None else find(verb))
+    return _with_flags(function, None)
+
+
+def _with_flags(function: Command, entry: Entry | None) -> Command:
+    """The command as Typer sees it: one keyword a flag."""
+    shared = [one.name for one in fields(RunFlags)]
+
+    def command(**values: Any) -> None:
+        given = {"flags": RunFlags(**{name: values.pop(name) for name in shared})}
+        if entry is not None:
+            kind = entry.load()
+            own = {one.name: values.pop(one.name) for one in parameters(kind)}
+            given["verb"] = make(entry.name, **joined(kind, own))
+        function(**values, **given)
+
+    hints = get_type_hints(RunFlags, include_extras=True)
+    flags = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in fields(RunFlags)
+    ]
+    options = [] if entry is None else [typer_parameter(one) for one in parameters(entry.load())]
+    found = inspect.signature(function, eval_str=True).parameters.values()
+    declared = [
+        replacement
+        for one in found
+        for replacement in {"flags": flags, "verb": options}.get(
+            one.name, [one.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        )
+    ]
+    command.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in declared}
+    command.__doc__, command.__name__, command.__module__ = function.__doc__, function.__name__, function.__module__
+    return command

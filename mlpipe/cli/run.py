@@ -82,20 +82,15 @@ SaveConfig = Annotated[
 ]
 
 
+@options.running
 def run(
     context: typer.Context,
     links: Links = None,
     config: ConfigFile = None,
     save_config: SaveConfig = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    memory: options.Memory = None,
-    threads: options.Threads = None,
     prefetch: options.Prefetch = 1,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    lock: options.Lock = None,
+    *,
+    flags: options.RunFlags,
 ) -> None:
     """Read rows, pass them through stages, write them.
 
@@ -113,20 +108,18 @@ def run(
     check_order(verbs)
     ended = _with_sink(verbs)
     with ExitStack() as files:
-        files.enter_context(holding(lock, dry_run=dry_run))
-        opening = Opening(files, force, kept)
-        for what, path in (("--save-config", save_config), ("--report", report), ("--lock", lock)):
+        files.enter_context(holding(flags))
+        opening = Opening(files, flags.force, kept)
+        for what, path in (("--save-config", save_config), ("--report", flags.report), ("--lock", flags.lock)):
             if path is not None:
                 opening.writes(path, what)
         pipeline = assemble(ended, opening)
-        request = Request(
-            ["run", *_names(ended)], memory, threads, progress, report, dry_run, as_json, force, _facts(pipeline),
-            _output(ended), opening.inputs, prefetch,
-        )  # fmt: skip
+        command = ["run", *_names(ended)]
+        request = Request(command, flags, _facts(pipeline), _output(ended), opening.inputs, prefetch)
         save = _saving(context, save_config, verbs, request)
         record = carry_out(pipeline, request, session, lambda rows: {"rows": rows}, planned=save)
         if record is not None:
-            _finish(record, as_json, session)
+            _finish(record, flags.as_json, session)
 
 
 def _verbs(context: typer.Context, links: list[str] | None, config: Any) -> tuple[list[Any], list[FileIdentity]]:
@@ -172,8 +165,8 @@ def _saving(
     from mlpipe.config import config_file
 
     given = {key: context.params[key] for key in RUN_KEYS if _was_given(context, key)}
-    flags = {key: value if isinstance(value, bool | int) else str(value) for key, value in given.items()}
-    file, content = config_file(path, verbs, flags, force=request.force, inputs=request.kept)
+    values = {key: value if isinstance(value, bool | int) else str(value) for key, value in given.items()}
+    file, content = config_file(path, verbs, values, force=request.flags.force, inputs=request.kept)
     file.check()
 
     def save() -> None:

@@ -58,6 +58,7 @@ TempDir = Annotated[
 ]
 
 
+@options.running
 def stats(
     context: typer.Context,
     files: Files = None,
@@ -71,14 +72,8 @@ def stats(
     columns: Columns = None,
     plot: Plot = None,
     temp_dir: TempDir = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    memory: options.Memory = None,
-    threads: options.Threads = None,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    lock: options.Lock = None,
+    *,
+    flags: options.RunFlags,
 ) -> None:
     """Statistics of each column and of all values, in one pass.
 
@@ -90,31 +85,29 @@ def stats(
     """
     session = session_of(context)
     named = [("--output", output), ("--covariance", covariance), ("--correlation", correlation), ("--plot", plot)]
-    check_outputs([*named, ("--report", report), ("--lock", lock)])
+    check_outputs([*named, ("--report", flags.report), ("--lock", flags.lock)])
     from mlpipe.opening import Opening
     from mlpipe.registry import make
 
     given = {"output": output, "quantiles": quantiles or (), "covariance": covariance, "correlation": correlation}
     verb = make("stats", **given, approx=approx, unique=unique, ddof=ddof, temp_dir=temp_dir)
     with ExitStack() as opened:
-        opened.enter_context(holding(lock, dry_run=dry_run))
-        opening = Opening(opened, force)
+        opened.enter_context(holding(flags))
+        opening = Opening(opened, flags.force)
         source, names = _source(files or [], columns, opening)
         if output is not None:
             opening.place = str(Path(output).parent)
         drawing = _drawing(plot, opening)
         stage = verb.stage(opening, histograms=plot is not None)
         check_once(source, verb, plot)
-        request = Request(
-            ["stats", source.name], memory, threads, progress, report, dry_run, as_json, force, [_facts(source)],
-            None, opening.inputs,
-        )  # fmt: skip
+        request = Request(["stats", source.name], flags, [_facts(source)], None, opening.inputs)
         if not _run(source, stage, request, session):
             return
         result = _named(stage, names)
         if drawing is not None:
             drawing.write(result, source.name)
-    _show(result, stage, as_json=as_json, outputs=[path for _, path in named if path is not None], session=session)
+    outputs = [path for _, path in named if path is not None]
+    _show(result, stage, as_json=flags.as_json, outputs=outputs, session=session)
 
 
 def _source(files: list[str], columns: str | None, opening: Opening) -> tuple[Source, list[str] | None]:
