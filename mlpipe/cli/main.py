@@ -33,29 +33,56 @@ COMMANDS = {
     "verbs": "Every verb of a chain.",
     "info": "Shape, dtype, order and size from the header alone.",
     "doctor": "What this machine offers and mlpipe will use.",
+    "bench": "Compare ways to compute and to load, on this machine.",
     "warmup": "Compile and cache the kernels ahead of time.",
 }
 
 _STREAM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
-def load(name: str) -> Any:
-    """Import one command and let Typer read its annotated function."""
-    attribute = name.replace("-", "_")
+def _summary() -> None:
+    """Stand for a command in the list."""
+
+
+def load(name: str, prefix: str = "") -> Any:
+    """Import one command and let Typer read its annotated function.
+
+    The command ``name`` of a group is in the module `mlpipe.cli.group_name`. A module with ``COMMANDS`` is a group.
+    """
+    attribute = f"{prefix}{name}".replace("-", "_")
     module = importlib.import_module(f"mlpipe.cli.{attribute}")
+    function, commands = getattr(module, attribute), getattr(module, "COMMANDS", None)
+    if commands is not None:
+        return get_command(_group(name, commands, function))
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings, kind = getattr(module, "SETTINGS", None), getattr(module, "COMMAND", None)
-    single.command(name, cls=kind, context_settings=settings)(getattr(module, attribute))
+    single.command(name, cls=kind, context_settings=settings)(function)
     return get_command(single)
 
 
 class LazyGroup(TyperGroup):
     """A group whose commands are summaries until one of them is run."""
 
+    prefix = ""
+    """What the names of its modules begin with."""
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Put the real command in the place of its summary."""
         name, summary, rest = super().resolve_command(ctx, args)
-        return name, load(name) if name else summary, rest
+        return name, load(name, self.prefix) if name else summary, rest
+
+
+def _group(name: str, commands: dict[str, str], function: Any) -> typer.Typer:
+    """A command that is followed by another one; `function` has its flags and its help."""
+    kind = type("NestedGroup", (LazyGroup,), {"prefix": f"{name}-"})
+    group = typer.Typer(
+        cls=kind, name=name, add_completion=False, rich_markup_mode=None, invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    for one, summary in commands.items():
+        group.command(one, help=summary)(_summary)
+    group.callback()(function)
+    return group
 
 
 # Plain help: Rich would double the time of `mlpipe --help`.
@@ -68,10 +95,6 @@ app = typer.Typer(
 )
 
 
-def _summary() -> None:
-    """Stand for a command in the list."""
-
-
 for _name, _help in COMMANDS.items():
     app.command(_name, help=_help)(_summary)
 
@@ -80,6 +103,13 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mlpipe {__version__}")
         raise typer.Exit
+
+
+def want_command(context: typer.Context) -> None:
+    """End with the list of commands unless one of them follows."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(UsageError.exit_code)
 
 
 @app.callback()
@@ -101,9 +131,7 @@ def before_command(
     session.quiet, session.verbose, session.debug = quiet, verbose, debug
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        raise typer.Exit(UsageError.exit_code)
+    want_command(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
