@@ -240,13 +240,38 @@ class MemorySampler:
         self.peak_rss = _larger(self.peak_rss, peak_rss_bytes(self._root))
 
 
-def _sampled_rss() -> int | None:
-    """Resident size of this process, where there is no ``/proc``."""
+def process_rss(process: int) -> int | None:
+    """Resident size of a process, by memory-profiler's sampler; None if it has ended.
+
+    Examples
+    --------
+    >>> process_rss(os.getpid()) > 2**20
+    True
+    """
     import memory_profiler
 
     # Only ever by process number: given a function it runs it again and, on an error, kills our children.
-    mebibytes: float = memory_profiler.memory_usage(os.getpid(), interval=1e-3, timeout=1e-3, max_usage=True)
+    try:
+        mebibytes: float = memory_profiler.memory_usage(process, interval=1e-6, timeout=1e-6, max_usage=True)
+    except memory_profiler.psutil.Error:
+        return None
     return int(mebibytes * 2**20) if mebibytes > 0 else None
+
+
+def descendants_of(process: int, root: Path = _ROOT) -> list[int]:
+    """Numbers of the processes that another one started, and of those they started, still alive.
+
+    Examples
+    --------
+    >>> descendants_of(os.getpid(), Path("/nowhere"))
+    []
+    """
+    return [int(one.name) for one in _descendants(root / "proc" / str(process), root)]
+
+
+def _sampled_rss() -> int | None:
+    """Resident size of this process, where there is no ``/proc``."""
+    return process_rss(os.getpid())
 
 
 def _status(process: Path, key: str) -> int | None:
