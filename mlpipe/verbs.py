@@ -140,6 +140,13 @@ OWN = (
         "stages.pairwise_verb:PairwiseVerb",
         "Distances of every row to all rows of a file.",
     ),
+    _own(
+        "neighbors",
+        "stage",
+        "buffering",
+        "stages.neighbors:Neighbors",
+        "The nearest rows of a set, for every row.",
+    ),
     _own("noise", "stage", "streaming", "stages.noise:Noise", "Normal noise, added to every value."),
     _own(
         "dropout",

@@ -27,6 +27,7 @@ from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputEr
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
 COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
+    "neighbors": "The nearest rows of a set, for every row of another.",
     "count-features": "How often each value occurs, in arrays and texts.",
     "stats": "Statistics of each column and of all values, in one pass.",
     "run": "A chain of verbs: read, transform, write.",

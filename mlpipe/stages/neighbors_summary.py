@@ -1,0 +1,156 @@
+"""What is said of nearest neighbours where they are not written: how far, who most often, and the closest pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mlpipe.link import Array, Block, Blocks, Held, Room, Run, Spec
+from mlpipe.stages.held import check_room
+from mlpipe.stages.streaming import Streaming
+
+MOST_SHOWN = 5
+"""Rows that are neighbours most often, and pairs, of which there are at most k: of more the list might lack some."""
+
+QUARTILES = (("minimum", 0.0), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("maximum", 1.0))
+
+
+@dataclass
+class Found:
+    """What was seen so far.
+
+    Parameters
+    ----------
+    kth : ndarray, shape (queries,)
+        Distance of the k-th neighbour of each.
+    counts : ndarray of int64, shape (rows of data,)
+        How often each row is a neighbour.
+    pairs : list of (float, int, int)
+        The closest: what orders them, query, and row of data.
+    missing, infinite : int
+        NaN among the distances, and infinities.
+    """
+
+    kth: Array
+    counts: Array
+    pairs: list[tuple[float, int, int]] = field(default_factory=list)
+    missing: int = 0
+    infinite: int = 0
+
+
+@dataclass(frozen=True)
+class Summing(Streaming):
+    """Keeps what a summary takes of the neighbours that pass, indices labelled with distances.
+
+    Parameters
+    ----------
+    data_rows : int
+        Rows there are to choose from.
+    largest : bool
+        Whether larger is closer.
+    own : bool
+        Whether queries are rows of the data: then each pair counts once.
+    """
+
+    data_rows: int
+    largest: bool = False
+    own: bool = False
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "summary"
+
+    def hold(self, spec: Spec, room: Room) -> Held:
+        """A distance for each query, and a count for each row of data."""
+        size = 0 if spec.labels is None else spec.labels.dtype.itemsize
+        kept = {"kth distances": 2 * int(spec.rows or 0) * size, "counts": 8 * self.data_rows}
+        check_room(sum(kept.values()), room, "the summary does not fit")
+        return Held(room.block_rows, spec.dtype, kept, {}, spec)
+
+    def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
+        """Hand on the blocks as they are."""
+        spec: Spec = held.layout
+        if spec.labels is None:
+            raise ValueError("neighbours come with their distances")
+        found = Found(np.empty(int(spec.rows or 0), spec.labels.dtype), np.zeros(self.data_rows, np.int64))
+        self.found[:] = [found]
+        for block in blocks:
+            self._take(found, block)
+            run.lane.count(rows=len(block.data), nbytes=block.data.nbytes)
+            yield block
+
+    def _take(self, found: Found, block: Block) -> None:
+        """Take in some rows."""
+        indices, distances = block.data, block.labels
+        if distances is None:
+            raise ValueError("neighbours come with their distances")
+        found.kth[block.start : block.start + len(distances)] = distances[:, -1]
+        there = ~np.isnan(distances)
+        found.missing += there.size - int(there.sum())
+        found.infinite += int(np.isinf(distances).sum())
+        np.add.at(found.counts, indices[there], 1)
+        found.pairs = list(self._closest(found, block.start, indices, distances, there))
+
+    def _closest(
+        self, found: Found, start: int, indices: Array, distances: Array, there: Array
+    ) -> Iterator[tuple[float, int, int]]:
+        """The closest pairs, with some more rows."""
+        rows = np.broadcast_to(np.arange(start, start + len(indices))[:, None], indices.shape)
+        keys = -distances if self.largest else distances
+        most = min(MOST_SHOWN, indices.shape[1])
+        near = there & (rows < indices) if self.own else there.copy()
+        if len(found.pairs) == most:
+            near &= keys <= found.pairs[-1][0]
+        old = np.array(found.pairs, [("key", "f8"), ("row", "i8"), ("index", "i8")])
+        key = np.concatenate([old["key"], keys[near].astype("f8")])
+        row = np.concatenate([old["row"], rows[near]])
+        index = np.concatenate([old["index"], indices[near]])
+        for i in np.lexsort((index, row, key))[:most]:
+            yield float(key[i]), int(row[i]), int(index[i])
+
+    def facts(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        [found] = self.found
+        most = np.argsort(-found.counts, kind="stable")[:MOST_SHOWN]
+        sign = -1.0 if self.largest else 1.0
+        return {
+            "kth_distance": quantiles(found.kth),
+            "missing": found.missing,
+            "infinite": found.infinite,
+            "most_popular": [
+                {"row": int(row), "neighbour_of": int(found.counts[row])} for row in most if found.counts[row]
+            ],
+            "closest": [
+                {"query": row, "neighbour": index, "distance": plain(sign * key)} for key, row, index in found.pairs
+            ],
+        }
+
+
+def quantiles(values: Array) -> dict[str, float | None]:
+    """Minimum, quartiles and maximum of what is not NaN, by linear interpolation as NumPy's; None without values.
+
+    Examples
+    --------
+    >>> quantiles(np.array([3.0, np.nan, 1.0, 2.0, 5.0]))
+    {'minimum': 1.0, 'q25': 1.75, 'median': 2.5, 'q75': 3.5, 'maximum': 5.0}
+    """
+    there = np.sort(values[~np.isnan(values)])
+    if not len(there):
+        return {name: None for name, _ in QUARTILES}
+    found = {}
+    for name, share in QUARTILES:
+        place = share * (len(there) - 1)
+        low, high = float(there[int(place)]), float(there[min(int(place) + 1, len(there) - 1)])
+        part = place - int(place)
+        found[name] = plain(low if part == 0 or low == high else low + part * (high - low))
+    return found
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON has it: infinities are null."""
+    return value if np.isfinite(value) else None
