@@ -12,6 +12,7 @@ from mlpipe.declare import argument, option
 from mlpipe.errors import InputError, UsageError
 from mlpipe.kernels.steps import working
 from mlpipe.link import Array, Blocks, Held, Room, Run, Spec, Stage
+from mlpipe.measure.lines import not_watched, watched
 from mlpipe.opening import Opening
 from mlpipe.stages.batch import Batches
 from mlpipe.stages.calling import Caller, cast_into
@@ -130,6 +131,7 @@ class _Applied(Mapped):
         made = working(spec.dtype if wanted is None else wanted) if wanted is None or wanted.kind == "f" else wanted
         compiled, row_shape = None, self._unknown_shape(spec)
         if not self.verb.object_mode:
+            not_watched(f"{self.function.shown} is compiled; give the verb --object-mode to see its lines")
             compiled = self._compile(spec, taken, (made, 1 + len(row_shape)))
             made = made if compiled.dtype is None else compiled.dtype
             row_shape = row_shape if self.fills else self._returned_shape(spec, compiled)
@@ -203,9 +205,8 @@ class _Applied(Mapped):
         results = out if layout.made == out.dtype else np.empty(out.shape, layout.made)
         if self.fills:
             results[...] = 0  # what it leaves out must not be what was there before
-        caller = Caller(
-            self.function.shown, self.function.call, self.kind, self.fills, self.verb.rows, layout.compiled
-        )  # fmt: skip
+        call = watched(self.function.call) if layout.compiled is None else self.function.call
+        caller = Caller(self.function.shown, call, self.kind, self.fills, self.verb.rows, layout.compiled)
         caller.run(rows, results, first, run.workers)
         if results is not out:
             cast_into(results, out)
