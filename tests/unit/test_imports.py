@@ -30,7 +30,7 @@ LAYERS = (
     ("stages",),
     ("pipeline", "registry"),
     ("config", "engine"),
-    ("api", "chain", "nearest", "report"),
+    ("api", "chain", "nearest", "radius", "report"),
     ("cli",),
 )
 HEIGHTS = {name: height for height, layer in enumerate(LAYERS) for name in layer}
@@ -42,6 +42,7 @@ IMPORT_NAMES = {"memory-profiler": "memory_profiler", "tomli-w": "tomli_w"}
 # Packages that only an extra brings: what each is for, and the one file that imports it.
 EXTRAS = {
     "datasketches": ("sketches", "counting/sketches.py"),
+    "line_profiler": ("lines", "measure/lines.py"),
     "matplotlib": ("plot", "report/plot.py"),
     "pyarrow": ("parquet", "writers/parquet.py"),
 }
