@@ -1,4 +1,4 @@
-"""Values of a file that go with the rows on their way, one each: weights, labels."""
+"""Values of a file that go with the rows on their way: weights, labels, the truth about them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _differ(source: Source, flag: str, rows: int) -> InputError:
 
 
 class Beside:
-    """The values of a file, handed out in step with the rows that come.
+    """The values of a file, handed out in step with the rows that come; one for each is no axis of its own.
 
     Parameters
     ----------
     source : Source
-        The file, checked by `check_beside`.
+        The file, checked by `check_beside` or by whoever takes several values a row.
     name : str
         Of the link that reads it, as in `side_sources`.
     flag : str
@@ -57,7 +57,9 @@ class Beside:
         total = int(source.spec.rows or 0)
         ranges = ((start, min(total, start + rows)) for start in range(0, total, rows))
         self._blocks: Iterator[Block] = run.read(source, ranges, self._dtype, name)
-        self._values = np.empty(0, self._dtype)
+        shape = source.spec.row_shape
+        self._row_shape = () if math.prod(shape) == 1 else shape
+        self._values = np.empty((0, *self._row_shape), self._dtype)
         self._block: Block | None = None
         self._taken = 0
 
@@ -69,7 +71,7 @@ class Beside:
         InputError
             If there are not so many.
         """
-        out, filled = np.empty(count, self._dtype), 0
+        out, filled = np.empty((count, *self._row_shape), self._dtype), 0
         while filled < count:
             if not len(self._values):
                 self._next(self._taken + count)
@@ -88,7 +90,7 @@ class Beside:
                 f"{self._flag} {self._source.name}: {self._source.spec.rows} values, but there are {rows} rows or "
                 "more; there must be one for each"
             )
-        self._values = self._block.data.reshape(-1)
+        self._values = self._block.data.reshape(-1, *self._row_shape)
 
     def finish(self) -> None:
         """Raise InputError if values are left."""
