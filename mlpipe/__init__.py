@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlpipe.counting.histogram import histogram
     from mlpipe.counting.in_memory import value_counts
     from mlpipe.nearest import kneighbors
+    from mlpipe.radius import radius_neighbors
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
     from mlpipe.statistics.in_memory import describe
@@ -54,6 +55,7 @@ __all__ = [
     "kneighbors",
     "open",
     "pairwise_distances",
+    "radius_neighbors",
     "read",
     "read_raw",
     "value_counts",
@@ -70,6 +72,7 @@ _LAZY = {
     "open": ("mlpipe.readers.npy", "NpySource"),
     "kneighbors": ("mlpipe.nearest", "kneighbors"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
+    "radius_neighbors": ("mlpipe.radius", "radius_neighbors"),
     "value_counts": ("mlpipe.counting.in_memory", "value_counts"),
 }
 
