@@ -143,6 +143,14 @@ def as_labels(integers: Array, dtype: np.dtype[Any], out: Array) -> None:
     np.copyto(out, (integers ^ np.int64(SIGN)).view(np.uint64) if dtype == np.uint64 else integers, casting="unsafe")
 
 
+def plain_labels(integers: Array, dtype: np.dtype[Any]) -> list[Any]:
+    """As `as_labels`, as a list."""
+    out = np.empty(len(integers), dtype)
+    as_labels(integers, dtype, out)
+    found: list[Any] = out.tolist()
+    return found
+
+
 def _classes(chunks: Iterable[tuple[int, Array]], held: Array, dtype: np.dtype[Any], name: str, outlier: Any) -> Known:
     """Classes, numbered from the smallest where that makes few of them."""
     base = int(np.iinfo(dtype).min) if dtype.kind == "i" and dtype.itemsize <= 2 else 0

@@ -54,6 +54,9 @@ class Neighbors:
     task: Literal["auto", "classify", "regress"] = option(
         "auto", help="With --labels: vote or mean; auto takes the mean where labels are floats."
     )
+    outlier_label: int | None = option(
+        None, help="With --labels: the class of rows that have no neighbours; else they end the run.", metavar="CLASS"
+    )
     give: Literal["indices", "distances"] = option("indices", help="What rows become; the other is their label.")
 
     flow = "buffering"
@@ -83,6 +86,9 @@ class Neighbors:
                 (self.count_only and self.max_neighbors is not None, "--count-only counts all; no --max-neighbors"),
                 (not votes and self.weighted, "--weighted: goes with --labels; give that, too"),
                 (not votes and self.task != "auto", f"--task {self.task}: goes with --labels; give that, too"),
+                (not votes and self.outlier_label is not None, "--outlier-label: goes with --labels; give that, too"),
+                (votes and self.give != "indices", f"--give {self.give} and --labels: give one of them"),
+                (self.weighted and self.largest, "--weighted and --largest: only distances weigh; give one of them"),
             )
             if wrong
         ]

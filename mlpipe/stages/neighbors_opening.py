@@ -13,6 +13,7 @@ from mlpipe.stages.metrics import Measure, find
 from mlpipe.stages.nearest_rows import NearestRows
 from mlpipe.stages.neighbors import Neighbors
 from mlpipe.stages.shapes import check_rows
+from mlpipe.stages.voting import Predicting, Voting
 
 _NEEDED = {"seuclidean": ("V", "--variance"), "mahalanobis": ("VI", "--inverse-covariance")}
 
@@ -94,9 +95,31 @@ def stage_of(
     queries : Source, optional
         Where the rows come from, unchanged, if that is known: what the metric lacks is computed of both.
     """
-    return nearest_of(verb, data, measure, queries)
+    nearest = nearest_of(verb, data, measure, queries)
+    return nearest if verb.labels is None else Predicting(nearest, voting_of(verb, data, opening))
 
 
 def nearest_of(verb: Neighbors, data: Source, measure: Measure, queries: Source | None = None) -> NearestRows:
     """The stage that finds the k nearest."""
     return NearestRows(data, verb.count, measure, verb.dtype, verb.largest, verb.self_, queries, verb.give)
+
+
+def voting_of(verb: Neighbors, data: Source, opening: Opening) -> Voting:
+    """The stage that predicts from neighbours; of the labels only headers are read.
+
+    Raises
+    ------
+    UsageError
+        For what is no distance and cannot weigh, and for labels from stdin.
+    """
+    if verb.weighted and find(verb.metric).name == "dot":
+        raise UsageError("neighbors --weighted --metric dot: a product is no distance; leave --weighted out")
+    labels = opened_values(str(verb.labels), "--labels", opening)
+    return Voting(labels, data, verb.weighted, verb.task, verb.outlier_label)
+
+
+def opened_values(path: str, flag: str, opening: Opening) -> Source:
+    """A file, directory or pattern of values, one a row, that are read in step with something else."""
+    if path == "-":
+        raise UsageError(f"neighbors {flag} -: only queries can come from stdin; name a file")
+    return open_inputs([path], opening)

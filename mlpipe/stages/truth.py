@@ -13,7 +13,7 @@ from mlpipe.errors import InputError
 from mlpipe.link import BLOCKS_AHEAD, Array, Blocks, Held, Room, Run, Source, Spec
 from mlpipe.npy_format import check_dtype
 from mlpipe.stages.beside import Beside
-from mlpipe.stages.known import SIGN, Kind, as_integers, as_labels, check_known
+from mlpipe.stages.known import SIGN, Kind, as_integers, check_known, plain_labels
 from mlpipe.stages.streaming import Streaming
 from mlpipe.statistics.scores import GROUP, MOST_CLASSES, Confusion, Errors
 
@@ -144,12 +144,9 @@ class _Classes:
         if table is None:
             why = f"more than {MOST_CLASSES} classes make no table"
             return {**facts, "classes": None, "confusion": None, "why": why}
-        dtype = self._dtype if self._turned or self._dtype == np.bool_ else np.dtype(np.int64)
-        if self._dtype == np.bool_ and not np.isin(found.classes, (0, 1)).all():
-            dtype = np.dtype(np.int64)
-        classes = np.empty(len(found.classes), dtype)
-        as_labels(found.classes, dtype, classes)
-        return {**facts, "classes": classes.tolist(), "confusion": table.tolist()}
+        whole = not self._turned and not (self._dtype == np.bool_ and np.isin(found.classes, (0, 1)).all())
+        classes = plain_labels(found.classes, np.dtype(np.int64) if whole else self._dtype)
+        return {**facts, "classes": classes, "confusion": table.tolist()}
 
 
 class _Means:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,110 @@ class Confusion:
         ]
 
 
+class Frequencies:
+    """How often each class was predicted.
+
+    Examples
+    --------
+    >>> found = Frequencies()
+    >>> found.add(np.array([3, 1, 3]))
+    >>> found.classes.tolist(), found.counts.tolist()
+    ([1, 3], [1, 2])
+    """
+
+    def __init__(self) -> None:
+        self.classes, self.counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.many = False
+
+    def add(self, predicted: Array) -> None:
+        """Take in some rows, as int64; nothing more once there are too many classes."""
+        if self.many:
+            return
+        classes, counts = np.unique(predicted, return_counts=True)
+        both = np.union1d(self.classes, classes)
+        if len(both) > MOST_CLASSES:
+            self.classes, self.counts, self.many = both[:0], both[:0], True
+            return
+        wider = np.zeros(len(both), np.int64)
+        wider[np.searchsorted(both, self.classes)] = self.counts
+        wider[np.searchsorted(both, classes)] += counts
+        self.classes, self.counts = both, wider
+
+
+class _Groups:
+    """Rows in groups counted from row 0, whatever the blocks, so that sums of them are always the same.
+
+    Parameters
+    ----------
+    arrays, outputs : int
+        Arrays that come side by side, and values of a row of each.
+    """
+
+    def __init__(self, arrays: int, outputs: int) -> None:
+        self._rows = np.empty((arrays, outputs, GROUP))  # an output's values side by side: sums run along the memory
+        self._filled = 0
+
+    def add(self, *arrays: Array) -> Iterator[Array]:
+        """Take in some rows, each array of shape (rows, outputs); yield groups that are full."""
+        start, count = 0, len(arrays[0])
+        while start < count:
+            stop = min(count, start + GROUP - self._filled)
+            part = slice(self._filled, self._filled + stop - start)
+            for held, array in zip(self._rows, arrays, strict=True):
+                held[:, part] = array[start:stop].T
+            self._filled, start = part.stop, stop
+            if self._filled == GROUP:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Array]:
+        """What no group was made of yet."""
+        if self._filled:
+            yield self._rows[:, :, : self._filled]
+            self._filled = 0
+
+
+def _present(group: Array) -> tuple[Array, int]:
+    """The rows of a group without NaN in its last array, and how many there are with it."""
+    missing = np.isnan(group[-1]).any(axis=0)
+    return (np.ascontiguousarray(group[:, :, ~missing]) if missing.any() else group), int(np.count_nonzero(missing))
+
+
+class Means:
+    """Smallest, mean and largest prediction of each output; rows of NaN count as missing alone.
+
+    Examples
+    --------
+    >>> found = Means(1)
+    >>> found.add(np.array([[1.0], [5.0], [np.nan]]))
+    >>> found.facts()
+    {'missing': 1, 'minimum': [1.0], 'mean': [3.0], 'maximum': [5.0]}
+    """
+
+    def __init__(self, outputs: int) -> None:
+        self._groups, self._missing, self._count = _Groups(1, outputs), 0, 0
+        self._sum, self._low, self._high = np.zeros(outputs), np.full(outputs, np.inf), np.full(outputs, -np.inf)
+
+    def add(self, predicted: Array) -> None:
+        """Take in some rows, of shape (rows, outputs)."""
+        for group in self._groups.add(predicted):
+            self._merge(group)
+
+    def _merge(self, group: Array) -> None:
+        (values,), missing = _present(group)
+        self._missing += missing
+        self._count += values.shape[1]
+        self._sum += values.sum(axis=1)
+        self._low = np.minimum(self._low, values.min(axis=1, initial=np.inf))
+        self._high = np.maximum(self._high, values.max(axis=1, initial=-np.inf))
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values, a number for each output; None without any."""
+        for group in self._groups.rest():
+            self._merge(group)
+        found = (("minimum", self._low), ("mean", self._sum / max(1, self._count)), ("maximum", self._high))
+        return {"missing": self._missing, **{name: each.tolist() if self._count else None for name, each in found}}
+
+
 class Errors:
     """How far predictions are from the truth, for each output.
 
@@ -113,28 +218,17 @@ class Errors:
         self._count = 0.0
         self._mean, self._spread = np.zeros(outputs), np.zeros(outputs)
         self._squares, self._sizes = np.zeros(outputs), np.zeros(outputs)
-        self._group = np.empty((2, outputs, GROUP))  # a row for each output, so that sums run along the memory
-        self._filled = 0
+        self._groups = _Groups(2, outputs)
 
     def add(self, truth: Array, predicted: Array) -> None:
         """Take in some rows, both of shape (rows, outputs)."""
-        start = 0
-        while start < len(truth):
-            stop = min(len(truth), start + GROUP - self._filled)
-            part = slice(self._filled, self._filled + stop - start)
-            self._group[0, :, part], self._group[1, :, part] = truth[start:stop].T, predicted[start:stop].T
-            self._filled, start = part.stop, stop
-            if self._filled == GROUP:
-                self._merge()
+        for group in self._groups.add(truth, predicted):
+            self._merge(group)
 
-    def _merge(self) -> None:
-        """Add what the group says to the sums."""
-        truth, predicted = self._group[:, :, : self._filled]
-        self._filled = 0
-        there = ~np.isnan(predicted).any(axis=0)
-        if not there.all():
-            self.missing += int(np.count_nonzero(~there))
-            truth, predicted = np.ascontiguousarray(truth[:, there]), np.ascontiguousarray(predicted[:, there])
+    def _merge(self, group: Array) -> None:
+        """Add what a group says to the sums."""
+        (truth, predicted), missing = _present(group)
+        self.missing += missing
         count = truth.shape[1]
         if not count:
             return
@@ -150,8 +244,8 @@ class Errors:
 
     def facts(self) -> dict[str, Any]:
         """R², RMSE and MAE, averaged over the outputs, as scikit-learn does; and of each, where there are several."""
-        if self._filled:
-            self._merge()
+        for group in self._groups.rest():
+            self._merge(group)
         if not self._count:
             return {"rows": 0, "missing": self.missing, "r2": None, "rmse": None, "mae": None}
         with np.errstate(divide="ignore", invalid="ignore"):
