@@ -32,6 +32,8 @@ COMMANDS = {
     "stats": "Statistics of each column and of all values, in one pass.",
     "run": "A chain of verbs: read, transform, write.",
     "verbs": "Every verb of a chain.",
+    "profile": "Any command, measured: where time and memory went.",
+    "report": "Show, compare and draw records of runs.",
     "info": "Shape, dtype, order and size from the header alone.",
     "doctor": "What this machine offers and mlpipe will use.",
     "bench": "Compare ways to compute and to load, on this machine.",

@@ -31,6 +31,8 @@ class Ended:
     ----------
     exit_code : int
         As a shell has it: 128 and the signal's number, if one ended it.
+    killed : bool
+        Whether a signal ended it, instead of being answered by it.
     signum : int or None
         The signal that this process got meanwhile, and handed on.
     started : str
@@ -47,6 +49,7 @@ class Ended:
     """
 
     exit_code: int
+    killed: bool
     signum: int | None
     started: str
     wall_s: float
@@ -100,6 +103,7 @@ def run_to_end(
     code = process.returncode = os.waitstatus_to_exitcode(status)
     return Ended(
         exit_code=code if code >= 0 else 128 - code,
+        killed=code < 0,
         signum=signals.first,
         started=started,
         wall_s=wall,
