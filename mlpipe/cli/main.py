@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
 import os
@@ -20,9 +19,10 @@ with silent():  # what takes a tenth of a second
     from typer.core import TyperGroup
     from typer.main import get_command
 
+    from mlpipe.cli.explain import explain, stdout_failed
     from mlpipe.cli.session import Session, session_of
     from mlpipe.cli.text import complain
-from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputError, UsageError
+from mlpipe.errors import Interrupted, OutputError, UsageError
 
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
 COMMANDS = {
@@ -39,8 +39,6 @@ COMMANDS = {
     "bench": "Compare ways to compute and to load, on this machine.",
     "warmup": "Compile and cache the kernels ahead of time.",
 }
-
-_STREAM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def _summary() -> None:
@@ -189,28 +187,11 @@ def _report(error: BaseException, session: Session) -> int:
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
         return OutputError.exit_code
-    code, message = _explain(error)
+    if stdout_failed(error):
+        _discard_stdout()
+    code, message = explain(error)
     complain(message)
     return code
-
-
-def _explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of an error."""
-    if isinstance(error, MlpipeError | Interrupted):
-        return error.exit_code, str(error)
-    if isinstance(error, typer.TyperException):
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "mlpipe"
-        return UsageError.exit_code, f"{error.format_message()} (see '{path} --help')"
-    # Python has no class of its own for a thread that got no memory for its stack.
-    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
-        reason = "the system gave no more memory; free some, or plan for less with --memory"
-        return MemoryCeilingError.exit_code, reason
-    if isinstance(error, OSError) and error.filename is None and error.errno in _STREAM_FAILURES:
-        _discard_stdout()
-        return OutputError.exit_code, f"standard output: {error.strerror}"
-    what = f"{type(error).__name__}: {error}"
-    return MlpipeError.exit_code, f"a bug in mlpipe: {what}; repeat with 'mlpipe --debug' and report it"
 
 
 def _discard_stdout() -> None:
