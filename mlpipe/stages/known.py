@@ -201,8 +201,7 @@ class FewClasses:
     def compile(self, distances: np.dtype[Any]) -> None:
         """Compile or load the kernel."""
         nothing = np.empty((0, 1), np.int64)
-        for weighted in (False, True):
-            vote(nothing, nothing.astype(distances), self.codes, weighted, np.zeros(1), nothing[:, 0])
+        vote(nothing, nothing.astype(distances), self.codes, False, np.zeros(1), np.empty(0, np.int64))
 
     def predict(self, indices: Array, distances: Array, out: Array, workers: Workers, weighted: bool) -> int | None:
         """Fill `out` with classes."""
@@ -238,11 +237,10 @@ class ManyClasses:
     def compile(self, distances: np.dtype[Any]) -> None:
         """Compile or load the kernel."""
         nothing, one = np.empty((0, 1), np.int64), np.empty(1, np.int64)
-        for weighted in (False, True):
-            vote_among_many(
-                nothing, nothing.astype(distances), self.labels, weighted, one, one, np.empty(1), nothing[:, 0],
-                np.empty(0, np.bool_),
-            )  # fmt: skip
+        won, there = np.empty(0, np.int64), np.empty(0, np.bool_)
+        vote_among_many(
+            nothing, nothing.astype(distances), self.labels, False, one, one, np.empty(1), won, there
+        )  # fmt: skip
 
     def predict(self, indices: Array, distances: Array, out: Array, workers: Workers, weighted: bool) -> int | None:
         """Fill `out` with classes."""
@@ -283,8 +281,7 @@ class Values:
     def compile(self, distances: np.dtype[Any]) -> None:
         """Compile or load the kernel."""
         nothing = np.empty((0, 1), np.int64)
-        for weighted in (False, True):
-            mean(nothing, nothing.astype(distances), self.values, weighted, np.empty((0, self.values.shape[1])))
+        mean(nothing, nothing.astype(distances), self.values, False, np.empty((0, self.values.shape[1])))
 
     def predict(self, indices: Array, distances: Array, out: Array, workers: Workers, weighted: bool) -> int | None:
         """Fill `out` with means; NaN where there are no neighbours."""
