@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mlpipe.link import Array, Block, Blocks, Held, Room, Run, Spec
-from mlpipe.stages.held import check_room
 from mlpipe.stages.streaming import Streaming
 
 MOST_SHOWN = 5
@@ -66,10 +65,12 @@ class Summing(Streaming):
         return "summary"
 
     def hold(self, spec: Spec, room: Room) -> Held:
-        """A distance for each query, and a count for each row of data."""
+        """A distance for each query, and a count for each row of data.
+
+        Whether they fit is left to the stage before, which takes what is left: it says what both need.
+        """
         size = 0 if spec.labels is None else spec.labels.dtype.itemsize
-        kept = {"kth distances": 2 * int(spec.rows or 0) * size, "counts": 8 * self.data_rows}
-        check_room(sum(kept.values()), room, "the summary does not fit")
+        kept = {"kth distances": 2 * int(spec.rows or 0) * size, "counts": 2 * 8 * self.data_rows}
         return Held(room.block_rows, spec.dtype, kept, {}, spec)
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:

@@ -21,9 +21,12 @@ STEP_BYTES = 32 << 20
 """Of the data that a search looks through at once: what it makes of them stays small, however many they are."""
 
 LEAST_STEP = 256 << 10
-"""Smaller blocks of data are tried only where nothing else fits."""
+"""Smaller blocks of data would cost more calls than the memory is worth; so would fewer queries than take as much."""
 
-BLOCK_BYTES = 128 << 20
+FEWEST = 64
+"""Queries of the smallest block, unless so many take more than that."""
+
+BLOCK_BYTES = 32 << 20
 """Of a block of queries where data are held: more would only keep results waiting."""
 
 LEAST_QUERIES = 1024
@@ -142,27 +145,35 @@ def choose_layout(sizes: Sizes, room: Room) -> Layout:
         if cost < least:
             best, least = found, cost
     if best is None:
-        smallest = Layout(1, 1, 1, held=False)
+        smallest = _smallest(sizes)
         raise MemoryCeilingError("no layout fits", needs=sum(smallest.nbytes(sizes).values()))
     return best
+
+
+def _rows(sizes: Sizes, nbytes: int) -> int:
+    """Rows of data that take so many bytes, one at least."""
+    return max(1, min(sizes.data_rows, nbytes // sizes.row_bytes))
+
+
+def _smallest(sizes: Sizes) -> Layout:
+    """The layout below which nothing is tried."""
+    some = max(1, min(FEWEST, LEAST_STEP // sizes.search.per_query(sizes.row_bytes)))
+    rows = _rows(sizes, LEAST_STEP)
+    return Layout(max(1, min(sizes.rows, some)), rows, rows, held=False)
 
 
 def _candidates(sizes: Sizes) -> Iterator[tuple[Layout, int]]:
     """Layouts with the most queries worth having, best first, each with the fewest."""
     every, some = max(1, sizes.rows), max(1, min(sizes.rows, LEAST_QUERIES))
-
-    def rows(nbytes: int) -> int:
-        return max(1, min(sizes.data_rows, nbytes // sizes.row_bytes))
-
     block = min(every, max(LEAST_QUERIES, BLOCK_BYTES // sizes.search.per_query(sizes.row_bytes)))
     if every > block:
         for step in (STEP_BYTES, READ_BYTES, LEAST_STEP):
-            yield Layout(block, rows(min(READ_BYTES, step)), rows(step), held=True), some
+            yield Layout(block, _rows(sizes, min(READ_BYTES, step)), _rows(sizes, step), held=True), some
     size = STEP_BYTES
     while size >= LEAST_STEP:
-        yield Layout(every, rows(size), rows(size), held=False), 1
+        rows = _rows(sizes, size)
+        yield Layout(every, rows, rows, held=False), _smallest(sizes).query_rows
         size //= 2
-    yield Layout(every, 1, 1, held=False), 1
 
 
 def _fitting_queries(layout: Layout, sizes: Sizes, nbytes: int) -> int:

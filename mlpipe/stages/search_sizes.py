@@ -83,7 +83,10 @@ class SearchSizes:
         few = self.threads * min(queries, 2 * self.threads * self.width)
         buffers = max(queries, few) * (capacity(self.k) * self.entry_bytes + 8 + self.output_bytes)
         results = queries * self.k * self.entry_bytes
-        return padded * self._query_bytes() + buffers + results + self._of_threads() + data_rows * self._data_row()
+        entries = capacity(self.k) * max(queries, few)
+        sorting = self.threads * min(max(FINISHED, self.threads * capacity(self.k)), entries) * SORTED_BYTES
+        rows = padded * self._query_bytes() + data_rows * self._data_row()
+        return rows + buffers + results + sorting + self._of_threads()
 
     def _data_row(self) -> int:
         """Bytes of what is made of a row of data."""
@@ -93,13 +96,12 @@ class SearchSizes:
     def _of_threads(self) -> int:
         """Bytes that all threads take, whatever the number of rows."""
         tile = TILE_ROWS * (TILE_COLUMNS + self.width) * self.output_bytes
-        sorting = max(FINISHED, self.threads * capacity(self.k)) * SORTED_BYTES
         near = 0
         if self.rounds:
             room = max(NEAR_ROOM, 4 * self.k) + WIDTH
             near = (TASK_QUERIES + ROWS) * (8 * room + 8) + 8 * (room + NEAR_ROOM)
         projected = 2 * 8 * 16 * self.features if self.projects else 0
-        return self.threads * (tile + sorting + near + self.scratch + 8 * capacity(self.k) + projected)
+        return self.threads * (tile + near + self.scratch + 8 * capacity(self.k) + projected)
 
 
 def sizes_of(measure: Measure, features: int, data_rows: int, output_bytes: int, k: int, threads: int) -> SearchSizes:
