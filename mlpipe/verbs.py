@@ -181,6 +181,13 @@ OWN = (
     _own("select", "stage", "streaming", "stages.select:Select", "Only some columns, in the order given."),
     _own("dedup", "stage", "buffering", "stages.dedup:Dedup", "Each row once: the first of those that are equal."),
     _own(
+        "dedup-near",
+        "stage",
+        "buffering",
+        "stages.dedup_near:DedupNear",
+        "Rows that do not lie within a radius of an earlier row that is kept.",
+    ),
+    _own(
         "check",
         "stage",
         "streaming",

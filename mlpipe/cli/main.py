@@ -29,6 +29,7 @@ COMMANDS = {
     "distances": "Distances between all rows of one or two files.",
     "neighbors": "The nearest rows of a set, for every row of another.",
     "count-features": "How often each value occurs, in arrays and texts.",
+    "dedup-near": "Rows without those that lie near an earlier one.",
     "stats": "Statistics of each column and of all values, in one pass.",
     "run": "A chain of verbs: read, transform, write.",
     "verbs": "Every verb of a chain.",

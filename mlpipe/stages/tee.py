@@ -34,10 +34,10 @@ class Tee(Streaming):
     def open(self, opening: Opening) -> Streaming:
         """Nothing is created before the run."""
         opening.writes(self.path, "tee")
-        return _Tee(_File(NpySink(self.path, force=opening.force, inputs=opening.inputs), opening.files))
+        return _Tee(LateFile(NpySink(self.path, force=opening.force, inputs=opening.inputs), opening.files))
 
 
-class _File:
+class LateFile:
     """The file on its way, across all passes over the rows: the first one writes it.
 
     Parameters
@@ -81,7 +81,7 @@ class _File:
 class _Tee(Streaming):
     """A tee of one run."""
 
-    file: _File
+    file: LateFile
 
     @property
     def name(self) -> str:

@@ -101,7 +101,7 @@ class Tiles:
 
     def __init__(self, pairing: Pairing, workers: Workers) -> None:
         self.pairing, self.workers = pairing, workers
-        self._scratch = pairing.scratch(workers.threads)
+        self.scratch = pairing.scratch(workers.threads)
         self._wide = max(1, TILE_COLUMNS // pairing.width)  # panels of a tile
         size = TILE_ROWS * self._wide * pairing.width
         self._tiles = [aligned_empty((size,), pairing.dtype) for _ in range(workers.threads)]
@@ -137,7 +137,7 @@ class Tiles:
 
     def tile(self, rows: Rows, start: int, stop: int, panels: Panels, left: int, right: int, worker: int) -> Array:
         """Distances of a few rows to a few panels, in the memory of a worker."""
-        pairing, (staged, sums) = self.pairing, self._scratch[worker]
+        pairing, (staged, sums) = self.pairing, self.scratch[worker]
         column = left * self._width
         columns = min(right * self._width, panels.columns) - column
         tile = self._tiles[worker][: (stop - start) * columns].reshape(-1, columns)
