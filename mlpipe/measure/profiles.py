@@ -183,7 +183,7 @@ def _bare_record(command: Sequence[str], run: Run) -> RecordFacts:
     ended = run.ended
     interrupted = ended.signum is not None
     status: Status = "interrupted" if interrupted else "failed" if run.failed else "done"
-    why = "the command ended before it ran a chain" if run.failed else f"{command[0]} runs no chain"
+    why = "the command ended before it carried out a chain" if run.failed else f"{command[0]} carried out no chain"
     samples: SampleFacts = {
         "t_s": [], "anonymous": [], "file_backed": [], "rss": [], "rss_peak": [], "in_flight": [], "queues": {},
     }  # fmt: skip
