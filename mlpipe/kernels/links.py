@@ -115,3 +115,32 @@ def merge_links(indices, distances, starts, sources, weights, mutual, counting, 
             s += names
         if counting:
             places[i] = place
+
+
+@kernel
+def join_parts(first, counts, neighbours, parents):
+    """Join the parts of a graph in which edges end.
+
+    Parameters
+    ----------
+    first : int
+        The first of some rows.
+    counts, neighbours : ndarray of int64
+        How many neighbours each has, and who they are, one row after the other.
+    parents : ndarray of int64, shape (all rows,)
+        A smaller row of the same part, or the row itself, which is the smallest.
+    """
+    place = 0
+    for i in range(counts.shape[0]):
+        for _ in range(counts[i]):
+            low, high = first + i, neighbours[place]
+            place += 1
+            while low != high:
+                if low > high:
+                    low, high = high, low
+                above = parents[high]  # which is low by and by, or lower
+                if above == high:
+                    parents[high] = low
+                    break
+                parents[high] = min(low, above)
+                high = above

@@ -16,7 +16,7 @@ from mlpipe.stages.streaming import Streaming
 from mlpipe.workers import Workers
 from mlpipe.writers.temporary import check_directory
 
-COUNT_BYTES = 40
+COUNT_BYTES = 24
 """For each row: how often it is named, how large it is, and where it ends."""
 
 
@@ -55,11 +55,15 @@ class Graphing(Streaming):
         Where temporary files go.
     deliver : callable
         Takes the graph; no rows come out.
+    beside, row_beside : int
+        Bytes that `deliver` takes, altogether and for each row.
     """
 
     mutual: bool
     directory: str
     deliver: Deliver
+    beside: int = 0
+    row_beside: int = 0
 
     @property
     def name(self) -> str:
@@ -78,7 +82,7 @@ class Graphing(Streaming):
     def hold(self, spec: Spec, room: Room) -> Held:
         """Lists, in memory where they fit; the rest is for the pieces of the graph."""
         rows, k, dtype = self._sizes(spec)
-        lists, counts = rows * k * (8 + dtype.itemsize), COUNT_BYTES * rows
+        lists, counts = rows * k * (8 + dtype.itemsize), (COUNT_BYTES + self.row_beside) * rows + self.beside
         chunk = Lists.chunk_rows(k, dtype) * k * (8 + dtype.itemsize)
         least = piece_bytes(rows + k, 1, dtype)  # somebody whom all others name
         whole = piece_bytes(2 * rows * k, rows, dtype)

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import kneighbors_graph
 
 from mlpipe.errors import MemoryCeilingError
 from mlpipe.link import Labels, Room, Spec
 from mlpipe.nearest import kneighbors
+from mlpipe.stages.edges import EdgeTable, summary
 from mlpipe.stages.graph import Graphing
 from mlpipe.stages.links import Piece, ranges
 from tests.flow import FakeRun, blocks_of
@@ -138,6 +140,32 @@ def test_same_as_scikit_learn(k: int) -> None:
     np.testing.assert_array_equal(piece.neighbours, both.indices)
 
 
+@FIXED
+@given(st.data())
+def test_edges_and_summary(data: st.DataObject) -> None:
+    random = np.random.default_rng(data.draw(st.integers(0, 999)))
+    rows = data.draw(st.integers(2, 80))
+    indices, distances = links(random, rows, min(rows - 1, data.draw(st.integers(1, 3))), "f8")
+    mutual = data.draw(st.booleans())
+    made, _ = graph(indices, distances, mutual)
+    joined = naive(indices, distances, mutual)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlpipe.stages.edges.CHUNK", data.draw(st.sampled_from([1, 7, 1000])))
+        columns = [np.concatenate(column) for column in zip(*EdgeTable(made, distances.dtype).pieces, strict=True)]
+        facts = summary(made, rows)
+    expected = [(i, j, d) for i, row in enumerate(joined) for j, d in sorted(row.items()) if i < j]
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
+    places = np.array([(i, j) for i, j, _ in expected], int).reshape(-1, 2)
+    parts, labels = connected_components(csr_matrix((np.ones(len(places)), places.T), (rows, rows)), directed=False)
+    assert (facts["parts"], facts["largest_part"]) == (parts, np.bincount(labels).max())
+    degrees = [len(row) for row in joined]
+    assert (facts["edges"], facts["isolated"]) == (len(expected), degrees.count(0))
+    assert facts["degree"]["maximum"] == max(degrees)
+    assert facts["degree"]["median"] == np.median(degrees)
+    finite = [d for _, _, d in expected if np.isfinite(d)]
+    assert facts["shortest"] == min(finite, default=None)
+
+
 def test_ranges_hold_all_rows_once() -> None:
     random = np.random.default_rng(0)
     for nbytes in (1, 1000, 10**9):
@@ -150,8 +178,8 @@ def test_ranges_hold_all_rows_once() -> None:
 
 def test_a_row_that_names_all_others() -> None:
     random = np.random.default_rng(1)
-    indices, distances = np.full((3000, 2999), -1), np.full((3000, 2999), np.nan)
-    indices[0], distances[0] = random.permutation(2999) + 1, np.sort(random.random(2999))
-    made, _ = graph(indices, distances, sizes=(1000,))
+    indices, distances = np.full((800, 799), -1), np.full((800, 799), np.nan)
+    indices[0], distances[0] = random.permutation(799) + 1, np.sort(random.random(799))
+    made, _ = graph(indices, distances, sizes=(300,))
     named = dict(sorted(zip(indices[0].tolist(), distances[0].tolist(), strict=True)))
-    assert rows_of(made) == [named, *({0: named[i]} for i in range(1, 3000))]
+    assert rows_of(made) == [named, *({0: named[i]} for i in range(1, 800))]
