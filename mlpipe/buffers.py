@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.measure.in_flight import InFlight
 from mlpipe.measure.meter import Lane, State
 
 Array = npt.NDArray[Any]
@@ -99,6 +100,9 @@ class Channel(Generic[Item]):
                 raise self._error
             return None
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def _ready(self) -> bool:
         return bool(self._items) or self._finished or self._closed
 
@@ -144,23 +148,33 @@ class Pool:
     reuse : bool
         Whether an array that was given back always goes round again; else only if nobody kept a view of it, and a new
         one is made if somebody did.
+    in_flight : InFlight, optional
+        Told of the bytes that are taken and given back.
     """
 
-    def __init__(self, count: int, make: Callable[[], Array], *, reuse: bool = True) -> None:
+    def __init__(
+        self, count: int, make: Callable[[], Array], *, reuse: bool = True, in_flight: InFlight | None = None
+    ) -> None:
         # What was given back last is still in the cache; and buffers that are not needed are never made.
         # Those that somebody may look at: the longest unused first, and some to spare, for the last are still seen.
         self._free: Channel[Array | None] = Channel(latest_first=reuse)
-        self._make, self._reuse = make, reuse
+        self._make, self._reuse, self._in_flight = make, reuse, in_flight
         for _ in range(count if reuse else count + SPARE):
             self._free.put(None)
 
     def take(self, lane: Lane) -> Array:
         """An array for use until `give`."""
         array = self._free.take(lane, "wait_out")
-        return self._make() if array is None or not (self._reuse or _unseen(array)) else array
+        if array is None or not (self._reuse or _unseen(array)):
+            array = self._make()
+        if self._in_flight is not None:
+            self._in_flight.add(array.nbytes)
+        return array
 
     def give(self, array: Array) -> None:
         """Give an array back; harmless when the run is over."""
+        if self._in_flight is not None:
+            self._in_flight.add(-array.nbytes)
         try:
             self._free.put(array)
         except Closed:

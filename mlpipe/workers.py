@@ -23,6 +23,11 @@ class Workers:
     threads : int
         How many tasks may run at once.
 
+    Attributes
+    ----------
+    helpers : list of int
+        The system's numbers of the threads that were started so far.
+
     Examples
     --------
     >>> done = []
@@ -34,7 +39,8 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1, "mlpipe-worker") if threads > 1 else None
+        self.helpers: list[int] = []
+        self._pool = ThreadPoolExecutor(threads - 1, "mlpipe-worker", self._begin) if threads > 1 else None
         self._lock = threading.Lock()
 
     def run(self, function: Callable[[Task, int], object], tasks: Iterable[Task]) -> None:
@@ -75,6 +81,9 @@ class Workers:
         except BaseException:
             stop.set()
             raise
+
+    def _begin(self) -> None:
+        self.helpers.append(threading.get_native_id())
 
     def close(self) -> None:
         """End the threads."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlpipe.cli.recording import ReportFile, fingerprint_of, measured
 from mlpipe.cli.session import Session
-from mlpipe.cli.text import aligned, best_effort
-from mlpipe.errors import Interrupted, UsageError
+from mlpipe.cli.text import aligned
+from mlpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from mlpipe.cli.options import RunFlags
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from mlpipe.measure.record import ArrayFacts, Record
     from mlpipe.opening import FileIdentity
     from mlpipe.pipeline import Pipeline
-    from mlpipe.writers.atomic import AtomicFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,8 @@ class Request:
         Files that the report must not replace.
     prefetch : int
         As the flag.
+    seeds : sequence of int
+        Of whatever draws random numbers.
     """
 
     command: list[str]
@@ -53,6 +53,7 @@ class Request:
     output: str | None = None
     kept: Sequence[FileIdentity] = field(default_factory=list)
     prefetch: int = 1
+    seeds: Sequence[int] = ()
 
 
 def holding(flags: RunFlags) -> AbstractContextManager[None]:
@@ -110,7 +111,7 @@ def carry_out(
 
     keep_heap_trimmed()
     if request.flags.report is not None:
-        _report_file(request, request.flags.report, None).check()
+        ReportFile(request.flags.report, force=request.flags.force, kept=request.kept).check()
     plan = make_plan(
         pipeline, request.flags.memory or default_ceiling(), request.flags.threads or processors(), request.prefetch
     )
@@ -120,8 +121,8 @@ def carry_out(
     if request.flags.dry_run:
         _show_plan(plan, request.flags.as_json)
         return None
-    record = _new_record(plan, request)
-    with _measured(record, request, session) as (meter, advance):
+    record = _new_record(plan, request, session)
+    with measured(record, request.command[0], session, request.flags, request.kept) as (meter, advance):
         from mlpipe.engine.local import run
 
         plan = fitted(pipeline, plan, meter, advance)
@@ -138,82 +139,25 @@ def _stored(plan: Plan) -> Spec:
     return plan.output if holds is None else holds(plan.output)
 
 
-def _new_record(plan: Plan, request: Request) -> Record:
+def _new_record(plan: Plan, request: Request, session: Session) -> Record:
     from mlpipe.measure.record import Record
 
-    record = Record(request.command, threads=plan.threads, memory_ceiling=plan.ceiling, inputs=request.inputs)
-    record.plan = _facts(plan)
+    record = Record(
+        session.arguments or request.command,
+        threads=plan.threads,
+        memory_ceiling=plan.ceiling,
+        inputs=request.inputs,
+        fingerprints=[fingerprint_of(one["path"], request.kept) for one in request.inputs],
+        seeds=request.seeds,
+        plan=_facts(plan),
+    )
     if request.output is not None:
         spec = _stored(plan)
-        shape = [int(spec.rows or 0), *spec.row_shape]
+        shape: list[int | None] = [int(spec.rows or 0), *spec.row_shape]
         record.output = {
             "path": request.output, "bytes": int(spec.nbytes or 0), "shape": shape, "dtype": spec.dtype.name,
         }  # fmt: skip
     return record
-
-
-@contextmanager
-def _measured(record: Record, request: Request, session: Session) -> Iterator[tuple[Any, Callable[[float], None]]]:
-    """Meter, memory sampler and progress round a run; table and report after it, however it ended."""
-    from mlpipe.measure.memory import MemorySampler
-    from mlpipe.measure.meter import Meter
-    from mlpipe.report.progress import make_progress
-
-    total = int(record.plan["bytes_written"] or record.plan["bytes_read"] or 0)
-    mode = "none" if session.quiet else request.flags.progress
-    meter, memory = Meter(), MemorySampler()
-    status: Literal["done", "failed", "interrupted"] = "failed"
-    try:
-        with memory, make_progress(mode, total, label=request.command[0]) as progress:
-            yield meter, _whole_bytes(progress.advance, total, int(record.plan.get("passes_over_source", 1)))
-        status = "done"
-    except Interrupted:
-        status = "interrupted"
-        raise
-    finally:
-        record.finish(meter, memory, status)
-        if request.flags.report is not None:
-            _write_report(record, request, request.flags.report)
-    if not session.quiet:
-        _show_table(record)
-
-
-def _whole_bytes(advance: Callable[[int], None], total: int, passes: int) -> Callable[[float], None]:
-    """Tell shares of each pass as bytes of the output, with nothing lost to rounding."""
-    share, told = 0.0, 0
-
-    def add(more: float) -> None:
-        nonlocal share, told
-        share += more / passes
-        now = round(share * total)
-        advance(now - told)
-        told = now
-
-    return add
-
-
-def _show_table(record: Record) -> None:
-    from mlpipe.report.table import stage_table
-
-    with best_effort():
-        if sys.stderr.isatty():
-            from mlpipe.report.console import ReportConsole
-
-            ReportConsole(stderr=True).print(stage_table(record, terminal=True))
-        else:
-            typer.echo(stage_table(record, terminal=False), err=True, nl=False)
-
-
-def _write_report(record: Record, request: Request, path: Path) -> None:
-    content = record.to_json().encode()
-    with _report_file(request, path, len(content)) as file:
-        file.pwrite(content, 0)
-
-
-def _report_file(request: Request, path: Path, size: int | None) -> AtomicFile:
-    from mlpipe.writers.atomic import AtomicFile
-
-    return AtomicFile(path, size=size, force=request.flags.force, inputs=request.kept)
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

@@ -20,8 +20,7 @@ with silent():  # what takes a tenth of a second
     from typer.main import get_command
 
     from mlpipe.cli.explain import explain, stdout_failed
-    from mlpipe.cli.session import Session, session_of
-    from mlpipe.cli.text import complain
+    from mlpipe.cli.session import LOG_JSON, Session, event_log, session_of
 from mlpipe.errors import Interrupted, OutputError, UsageError
 
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
@@ -157,10 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _prepare_streams()
     _limit_blas()
-    session = Session()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    session = Session(arguments=given, alone=arguments is None)
     with interruptible(), warnings.catch_warnings():
         try:
-            _run(sys.argv[1:] if arguments is None else list(arguments), session)
+            if LOG_JSON in given:  # even if they cannot be parsed
+                session.log = event_log()
+            _run(given, session)
             sys.stdout.flush()
         except typer.Exit as done:
             return done.exit_code
@@ -191,7 +193,7 @@ def _report(error: BaseException, session: Session) -> int:
     if stdout_failed(error):
         _discard_stdout()
     code, message = explain(error)
-    complain(message)
+    session.complain(message, code)
     return code
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints, overload
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, get_type_hints, overload
 import typer
 
 from mlpipe.cli.chain import joined, typer_parameter
+from mlpipe.cli.session import event_log, session_of
 from mlpipe.declare import parameters
 from mlpipe.errors import UsageError
 from mlpipe.registry import find, make
@@ -91,7 +93,9 @@ Progress = Annotated[
 ]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", metavar="FILE.json", help="Write where time and memory went, as JSON."),
+    typer.Option(
+        "--report", metavar="FILE", help="Write where time and memory went: FILE.json, FILE.html or FILE.prom."
+    ),
 ]
 Lock = Annotated[
     Path | None,
@@ -149,12 +153,29 @@ def running(function: Command | None = None, *, verb: str | None = None) -> Comm
     return _with_flags(function, None)
 
 
+def _reporting(flags: RunFlags, context: typer.Context | None) -> AbstractContextManager[None]:
+    """What writes the report of a command that ends before its run begins, too."""
+    if context is None:
+        return nullcontext()
+    from mlpipe.cli.recording import reporting
+
+    session = session_of(context)
+    if flags.log_json and session.log is None:
+        session.log = event_log()
+    return reporting(flags, session)
+
+
 def _with_flags(function: Command, entry: Entry | None) -> Command:
     """The command as Typer sees it: one keyword a flag."""
     shared = [one.name for one in fields(RunFlags)]
 
     def command(**values: Any) -> None:
-        given = {"flags": RunFlags(**{name: values.pop(name) for name in shared})}
+        flags = RunFlags(**{name: values.pop(name) for name in shared})
+        with _reporting(flags, values.get("context")):
+            carry_out(values, flags)
+
+    def carry_out(values: dict[str, Any], flags: RunFlags) -> None:
+        given: dict[str, Any] = {"flags": flags}
         if entry is not None:
             kind = entry.load()
             own = {one.name: values.pop(one.name) for one in parameters(kind)}

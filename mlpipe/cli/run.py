@@ -115,7 +115,8 @@ def run(
                 opening.writes(path, what)
         pipeline = assemble(ended, opening)
         command = ["run", *_names(ended)]
-        request = Request(command, flags, _facts(pipeline), _output(ended), opening.inputs, prefetch)
+        seeds = [one.seed for one in ended if isinstance(getattr(one, "seed", None), int)]
+        request = Request(command, flags, _facts(pipeline), _output(ended), opening.inputs, prefetch, seeds)
         save = _saving(context, save_config, verbs, request)
         record = carry_out(pipeline, request, session, lambda rows: {"rows": rows}, planned=save)
         if record is not None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import typer
 
-from mlpipe.cli.text import say
+from mlpipe.cli.text import complain, say
+
+if TYPE_CHECKING:
+    from mlpipe.report.events import EventLog
+
+
+LOG_JSON = "--log-json"
 
 
 @dataclass(slots=True)
@@ -21,24 +28,54 @@ class Session:
         Also say what was decided and why.
     debug : bool
         Show Python's traceback with an error.
+    arguments : list of str
+        What was typed after ``mlpipe``.
+    alone : bool
+        Whether the process is there for this command alone.
+    log : EventLog or None
+        What takes everything that is said, in the place of words for people.
+    recorded : bool
+        Whether a run began, so that its record tells how it ended.
     """
 
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    arguments: list[str] = field(default_factory=list)
+    alone: bool = False
+    log: EventLog | None = None
+    recorded: bool = False
 
     def note(self, message: str) -> None:
         """Tell the user something on stderr, unless asked to be quiet."""
-        if not self.quiet:
+        if self.log is not None:
+            self.log.emit("note", message=message)
+        elif not self.quiet:
             say(f"mlpipe: {message}")
 
     def detail(self, message: str) -> None:
         """Tell the user something on stderr, if asked to be verbose."""
-        if self.verbose:
+        if self.log is not None and self.verbose:
+            self.log.emit("note", message=message)
+        elif self.verbose:
             say(f"mlpipe: {message}")
+
+    def complain(self, message: str, exit_code: int) -> None:
+        """Say what ended the run."""
+        if self.log is not None:
+            self.log.emit("error", message=message, exit_code=exit_code)
+        else:
+            complain(message)
 
 
 def session_of(context: typer.Context) -> Session:
     """Session the command runs in."""
     found: Session = context.obj
     return found
+
+
+def event_log() -> EventLog:
+    """What `--log-json` asks for."""
+    from mlpipe.report.events import EventLog
+
+    return EventLog()

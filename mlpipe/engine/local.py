@@ -18,12 +18,17 @@ from mlpipe.engine.budget import Plan
 from mlpipe.engine.reader import Reader
 from mlpipe.errors import at_link
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source
-from mlpipe.measure.meter import NULL_METER, Lane, Meter
+from mlpipe.measure.in_flight import InFlight
+from mlpipe.measure.meter import NULL_METER, Lane, Meter, State
 from mlpipe.pipeline import Pipeline
 from mlpipe.workers import Workers
 
 GRACE = 2.0
 """Seconds a thread gets to end once the run is over: it may be writing to a pipe that nobody reads any more."""
+
+
+COMPUTE = "compute"
+"""What reports call the thread that computes."""
 
 
 def _nothing(_share: float) -> None:
@@ -86,13 +91,10 @@ def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalR
     """A run, with the clocks of all that computes; when it is over every thread has ended."""
     meter.begin()
     pipeline = plan.pipeline
-    with Workers(plan.threads) as workers, contextlib.ExitStack() as clocks:
+    with Workers(plan.threads) as workers, meter.thread(COMPUTE):
         names = [stage.name for stage in pipeline.stages] or ["hand on"]
         readers = {name: plan.readers if name == pipeline.reading else 1 for name in _sources(pipeline)}
         local = LocalRun(workers, meter, readers, names, reuse=reuse)
-        for lane in local.lanes:
-            lane.start("self" if lane is local.lane else "wait_out")
-            clocks.callback(lane.stop)
         try:
             yield local
         except Closed:
@@ -139,17 +141,17 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
     blocks = _said_of(blocks, pipeline.first_link)
     if not (stages and stages[0].chooses):
         blocks = _with_shares(blocks, rows)
+    measured = local.meter is not NULL_METER  # else nobody asks for the time: a microsecond a block and stage
     for place, (stage, held, lane) in enumerate(zip(stages, plan.held, local.lanes, strict=False)):
         link = pipeline.link(place)
         run = _StageRun(local, lane, link, stage.name)
-        measured = local.meter is not NULL_METER  # else nobody asks for the time: a microsecond a block and stage
         blocks = stage.apply(_pulled(blocks, lane) if measured else blocks, held, run)
         blocks = _said_of(blocks, link, stage.name)
-        if not measured:
-            continue
-        if lane is not local.lane:
+        if measured and lane is not local.lane:
             blocks = _handed_on(blocks, lane)
-    return blocks
+    if not measured:
+        return blocks
+    return _given(blocks if stages else _pulled(blocks, local.lane), local.lane)
 
 
 def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
@@ -159,6 +161,7 @@ def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
             block = next(blocks, None)
         if block is None:
             return
+        lane.took(_size(block))
         yield block
 
 
@@ -166,10 +169,30 @@ def _handed_on(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks of a stage, whose clock says so while the links behind it work."""
     lane.enter("self")
     for block in blocks:
+        lane.gave(_size(block))
         lane.enter("wait_out")  # and it stays so when nobody asks for more
         yield block
         lane.enter("self")
     lane.enter("wait_out")
+
+
+def _given(blocks: Blocks, lane: Lane) -> Blocks:
+    """Blocks of the last stage, which is at work whenever nothing else is said."""
+    for block in blocks:
+        lane.gave(_size(block))
+        yield block
+
+
+def _taken(blocks: Blocks, lane: Lane) -> Blocks:
+    """Blocks that a stage reads besides those that come in."""
+    for block in blocks:
+        lane.took(_size(block))
+        yield block
+
+
+def _size(block: Block) -> int:
+    """Bytes of a block, with its labels."""
+    return block.data.nbytes if block.labels is None else block.data.nbytes + block.labels.nbytes
 
 
 def _with_shares(blocks: Blocks, rows: int) -> Blocks:
@@ -186,8 +209,15 @@ class LocalRun:
         self, workers: Workers, meter: Meter, readers: Mapping[str, int], stages: Sequence[str], *, reuse: bool = True
     ) -> None:
         self.workers, self.meter, self._reuse = workers, meter, reuse
-        self._read_lanes = {name: [meter.lane(name) for _ in range(count)] for name, count in readers.items()}
-        self.lanes = [meter.lane(name) for name in stages]
+        self._clocks: list[Lane] = []
+        self._read_lanes = {
+            name: [self.clock(name, f"{name} {place + 1}" if count > 1 else name) for place in range(count)]
+            for name, count in readers.items()
+        }
+        self.lanes = [
+            self.clock(name, COMPUTE, "wait_out" if place + 1 < len(stages) else "self")
+            for place, name in enumerate(stages)
+        ]
         self.lane = self.lanes[-1]
         self.over = threading.Event()
         self.error: BaseException | None = None
@@ -195,6 +225,13 @@ class LocalRun:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._ends: list[Callable[[], None]] = []
+
+    def clock(self, name: str, thread: str, state: State = "wait_out") -> Lane:
+        """A clock that runs as long as the run, so that its states add up to that; threads may come and go."""
+        lane = self.meter.lane(name, thread)
+        lane.start(state)
+        self._clocks.append(lane)
+        return lane
 
     def at_end(self, function: Callable[[], None]) -> None:
         """Call a function once the last stage has handed on all its blocks."""
@@ -205,9 +242,9 @@ class LocalRun:
         while self._ends:
             self._ends.pop()()
 
-    def pool(self, count: int, make: Callable[[], Array]) -> Pool:
-        """A pool of buffers that lasts as long as the run."""
-        pool = Pool(count, make, reuse=self._reuse)
+    def pool(self, count: int, make: Callable[[], Array], in_flight: InFlight | None = None) -> Pool:
+        """A pool of buffers that lasts as long as the run, and tells what is in use."""
+        pool = Pool(count, make, reuse=self._reuse, in_flight=in_flight)
         self._add(pool)
         return pool
 
@@ -249,6 +286,10 @@ class LocalRun:
         for thread in self._threads:
             with contextlib.suppress(RuntimeError):  # a signal came before it was started
                 thread.join(GRACE)
+        for lane in self._clocks:
+            lane.stop()
+        for number, helper in enumerate(self.workers.helpers, 1):
+            self.meter.helper(f"worker {number}", helper)
 
     def read(
         self,
@@ -269,7 +310,7 @@ class _StageRun:
     """The run as one of its stages sees it: with a clock of its own."""
 
     def __init__(self, run: LocalRun, lane: Lane, link: str, verb: str) -> None:
-        self._run, self.lane, self.workers, self.pool = run, lane, run.workers, run.pool
+        self._run, self.lane, self.workers = run, lane, run.workers
         self._link, self._verb = link, verb
 
     def at_end(self, function: Callable[[], None]) -> None:
@@ -283,7 +324,12 @@ class _StageRun:
 
     def read(self, source: Source, ranges: Iterable[tuple[int, int]], dtype: np.dtype[np.generic], name: str) -> Blocks:
         """Blocks of the row ranges."""
-        return self._run.read(source, ranges, dtype, name, waiting=self.lane)
+        blocks = self._run.read(source, ranges, dtype, name, waiting=self.lane)
+        return blocks if self._run.meter is NULL_METER else _taken(blocks, self.lane)
+
+    def pool(self, count: int, make: Callable[[], Array]) -> Pool:
+        """A pool of buffers that lasts as long as the run."""
+        return self._run.pool(count, make, self.lane.in_flight)
 
 
 class _Writer:
@@ -292,9 +338,11 @@ class _Writer:
     def __init__(self, run: LocalRun, plan: Plan, advance: Callable[[float], None]) -> None:
         self._run, self._pipeline, self._spec, self._advance = run, plan.pipeline, plan.output, advance
         self._sink = plan.pipeline.sink
-        self._lane = run.meter.lane("write" if self._sink.stored else plan.pipeline.ending)
+        name = "write" if self._sink.stored else plan.pipeline.ending
+        self._lane = run.clock(name, "write", "wait_in")
         self.rows = 0
         self._channel = run.channel()
+        run.meter.queue("write", self._channel.__len__)
         self._done = threading.Event()
         run.thread(self._live, "write")
 
@@ -314,7 +362,8 @@ class _Writer:
 
     def _live(self) -> None:
         try:
-            with self._lane as lane, at_link(self._pipeline.link(len(self._pipeline.stages)), self._pipeline.ending):
+            link = self._pipeline.link(len(self._pipeline.stages))
+            with self._run.meter.working(self._lane, "wait_in") as lane, at_link(link, self._pipeline.ending):
                 self._write_all(lane)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that computes
             self._run.fail(error)
@@ -331,6 +380,9 @@ class _Writer:
                 new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
                 rows = block.start if new else rows
                 self.rows = max(self.rows, block.start + len(block.data))
+                lane.took(_size(block))
+                if self._sink.stored:
+                    lane.gave(_size(block))
                 lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
                 self._advance(block.share)
                 block.release()

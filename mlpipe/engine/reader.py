@@ -11,11 +11,16 @@ import numpy as np
 
 from mlpipe.buffers import Channel, Closed, Pool, aligned_empty
 from mlpipe.link import Array, Block, Blocks, Source, read_into
-from mlpipe.measure.meter import Lane
+from mlpipe.measure.in_flight import InFlight
+from mlpipe.measure.meter import Lane, Meter
 
 
 class Reading(Protocol):
     """What it takes of a run."""
+
+    @property
+    def meter(self) -> Meter:
+        """What measures it."""
 
     @property
     def over(self) -> threading.Event:
@@ -24,8 +29,8 @@ class Reading(Protocol):
     def channel(self) -> Channel[Block]:
         """A channel that lasts as long as the run."""
 
-    def pool(self, count: int, make: Callable[[], Array]) -> Pool:
-        """A pool of buffers that lasts as long as the run."""
+    def pool(self, count: int, make: Callable[[], Array], in_flight: InFlight | None = None) -> Pool:
+        """A pool of buffers that lasts as long as the run, and tells what is in use."""
 
     def thread(self, target: Callable[[], None], name: str) -> threading.Thread:
         """Start a thread that ends with the run."""
@@ -60,8 +65,9 @@ class Reader:
         in_flight: int,
     ) -> None:
         self._run, self._source, self._ranges, self._dtype = run, source, ranges, dtype
-        self._in_flight = in_flight
+        self._in_flight, self._held = in_flight, lanes[0].in_flight
         self._channel = run.channel()
+        run.meter.queue(lanes[0].name, self._channel.__len__)
         self._pools: list[Pool] = []
         self._turn, self._done = threading.Lock(), threading.Lock()
         self._begun = self._sent = 0
@@ -76,7 +82,7 @@ class Reader:
             yield block
 
     def _read(self, lane: Lane) -> None:
-        with lane:
+        with self._run.meter.working(lane):
             try:
                 while self._one(lane):
                     pass
@@ -84,8 +90,6 @@ class Reader:
                     self._at_work -= 1
                     if not self._at_work:
                         self._channel.finish()
-                with lane.state("wait_out"):  # the lane lasts as long as the run, so that its states add up to it
-                    self._run.over.wait()
             except Closed:
                 return
 
@@ -133,7 +137,8 @@ class Reader:
     def _make_pools(self, rows: int) -> list[Pool]:
         spec = self._source.spec
         kinds = [(spec.row_shape, self._dtype), *([(spec.labels.row_shape, spec.labels.dtype)] if spec.labels else [])]
-        return [self._run.pool(self._in_flight, partial(aligned_empty, (rows, *shape), kind)) for shape, kind in kinds]
+        makers = [partial(aligned_empty, (rows, *shape), kind) for shape, kind in kinds]
+        return [self._run.pool(self._in_flight, make, self._held) for make in makers]
 
     def _fill(self, lane: Lane, block: Block) -> None:
         """Read a block."""
@@ -141,7 +146,11 @@ class Reader:
         end = getattr(self._source, "end", None)  # of a stream, which is known once it came
         if end is not None and block.start + len(block.data) > end:
             block.data = block.data[: max(0, end - block.start)]
-        lane.count(rows=len(block.data), nbytes=len(block.data) * self._source.spec.row_bytes)
+        spec = self._source.spec
+        asked = len(block.data) * (spec.row_bytes + (spec.labels.row_bytes if spec.labels else 0))
+        lane.asked(asked)
+        lane.gave(block.data.nbytes + (0 if block.labels is None else block.labels.nbytes))
+        lane.count(rows=len(block.data), nbytes=asked)
 
     def _hand_on(self, number: int, found: Block | BaseException) -> None:
         """Hand on all that are in order by now: up to the first error, whichever thread comes to one first."""

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypedDict
 
 SCHEMA_VERSION = 2
 
+State = Literal["self", "wait_in", "wait_out", "compile"]
+STATES: tuple[State, ...] = ("self", "wait_in", "wait_out", "compile")
 Status = Literal["done", "failed", "interrupted"]
 Cache = Literal["cold", "warm", "mixed"]
 BottleneckKind = Literal["compute", "disk", "source", "sink", "compile", "startup", "unknown"]
@@ -84,12 +86,16 @@ class StageFacts(TypedDict):
 
 
 class ThreadFacts(TypedDict):
-    """What one thread used, of one phase; those that only run kernels for others have no stages of their own."""
+    """What one thread used, of one phase; those that only run kernels for others have no stages of their own.
+
+    `delay_s` is how long it was ready to run while other threads or programs had the processors.
+    """
 
     name: str
     phase: int
     stages: list[str]
     cpu_s: float | None
+    delay_s: float | None
     major_faults: int | None
     bytes_read: int | None
     accounted: float | None

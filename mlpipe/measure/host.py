@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 
 from mlpipe.measure.cgroup import processor_quota
@@ -66,6 +67,22 @@ def machine_memory() -> int | None:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
+        return None
+
+
+def process_age(root: Path = Path("/")) -> float | None:
+    """Seconds since this process was started, to a hundredth or so; None where the system does not say.
+
+    Examples
+    --------
+    >>> age = process_age()
+    >>> age is None or age > 0
+    True
+    """
+    try:
+        began = int((root / "proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK"))
+    except (AttributeError, OSError, ValueError, IndexError):
         return None
 
 

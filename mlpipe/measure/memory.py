@@ -13,12 +13,18 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mlpipe.measure.cgroup import memory_left
 from mlpipe.measure.host import machine_memory
+from mlpipe.measure.samples import Sample, Samples
+
+if TYPE_CHECKING:
+    from mlpipe.measure.meter import Meter
 
 try:
     import resource
@@ -29,6 +35,7 @@ DEFAULT_CEILING = 2**30
 _ROOT = Path("/")
 _M_TRIM_THRESHOLD = -1  # from <malloc.h>
 _TRIM_THRESHOLD = 128 * 1024
+_LEAST_PAUSE = 0.01  # seconds; a sample takes some 0.1 ms
 
 
 def anonymous_bytes(root: Path = _ROOT) -> int | None:
@@ -60,6 +67,28 @@ def anonymous_bytes(root: Path = _ROOT) -> int | None:
     if own is None:
         return None
     return own + sum(_status(process, "RssAnon") or 0 for process in _descendants(root / "proc/self", root))
+
+
+def memory_now(root: Path = _ROOT) -> tuple[int | None, int | None, int | None, int | None]:
+    """Anonymous, file-backed and resident memory of this process and its descendants; its own largest resident size.
+
+    Pages that several of them share count in each.
+
+    Examples
+    --------
+    >>> anonymous, file_backed, resident, highest = memory_now()
+    >>> anonymous is None or anonymous <= resident <= highest
+    True
+    """
+    keys = ("RssAnon", "RssFile", "VmRSS", "VmHWM")
+    anonymous, file_backed, resident, highest = _fields(root / "proc/self/status", keys)
+    for process in _descendants(root / "proc/self", root):
+        more = _fields(process / "status", keys)
+        anonymous, file_backed, resident = (
+            None if own is None else own + (other or 0)
+            for own, other in zip((anonymous, file_backed, resident), more, strict=False)
+        )
+    return anonymous, file_backed, resident, highest
 
 
 def file_backed_bytes(root: Path = _ROOT) -> int | None:
@@ -178,18 +207,23 @@ class MemorySampler:
     Parameters
     ----------
     interval : float
-        Seconds between samples. The start and the end of the block are always sampled.
+        Seconds between samples, at most at first: a short run has more of them, a long one fewer, for their number
+        is bounded. The start and the end of the block are always sampled.
     root : Path
         Where ``/proc`` is looked for.
+    meter : Meter, optional
+        Of the run; what is in flight is sampled, too.
 
     Attributes
     ----------
-    peak_anonymous : int or None
-        Largest anonymous memory seen, descendants included, in bytes; None when it cannot be known.
+    peak_anonymous, peak_file_backed : int or None
+        Largest anonymous and file-backed memory seen, descendants included, in bytes; None when it cannot be known.
     peak_rss : int or None
         Largest resident size of this process, in bytes.
     reason : str or None
         Why `peak_anonymous` is not known.
+    samples : Samples
+        What was seen, over time.
 
     Examples
     --------
@@ -199,28 +233,42 @@ class MemorySampler:
     True
     """
 
-    def __init__(self, interval: float = 0.05, root: Path = _ROOT) -> None:
+    def __init__(self, interval: float = 0.05, root: Path = _ROOT, meter: Meter | None = None) -> None:
         self.interval = interval
         self.peak_anonymous: int | None = None
+        self.peak_file_backed: int | None = None
         self.peak_rss: int | None = None
         self.reason = why_unmeasured(root)
+        self.samples = Samples()
         self._root = root
+        self._meter = meter
+        self._began = perf_counter() if meter is None else meter.began / 1e9
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
     def sample(self) -> int | None:
         """Take a sample now, at a moment known to be a peak; returns the anonymous memory."""
-        anonymous = anonymous_bytes(self._root) if self.reason is None else None
-        resident = None if self.reason is None else _sampled_rss()
+        memory = memory_now(self._root) if self.reason is None else (None, None, _sampled_rss(), None)
+        anonymous, file_backed, resident, highest = memory
+        meter, now = self._meter, perf_counter() - self._began
+        queues = {} if meter is None else {name: waiting() for name, waiting in list(meter.queues.items())}
         with self._lock:
+            self.samples.add(Sample(now, memory, 0 if meter is None else meter.in_flight.now, queues))
             self.peak_anonymous = _larger(self.peak_anonymous, anonymous)
-            self.peak_rss = _larger(self.peak_rss, resident)
+            self.peak_file_backed = _larger(self.peak_file_backed, file_backed)
+            self.peak_rss = _larger(self.peak_rss, resident if self.reason else highest)
         return anonymous
 
     def _watch(self) -> None:
-        while not self._done.wait(self.interval):
+        while not self._done.wait(self._pause()):
             self.sample()
+
+    def _pause(self) -> float:
+        """A fiftieth of the time so far, within reason."""
+        rare: float = self.interval * 2**self.samples.thinned
+        elapsed = perf_counter() - self._began
+        return min(rare, max(_LEAST_PAUSE, elapsed / 50))
 
     def __enter__(self) -> Self:
         self.sample()
@@ -280,13 +328,21 @@ def _status(process: Path, key: str) -> int | None:
 
 def _field(path: Path, key: str) -> int | None:
     """Value in bytes of a ``Key:  123 kB`` line; None when there is no such file or line."""
+    return _fields(path, (key,))[0]
+
+
+def _fields(path: Path, keys: Sequence[str]) -> list[int | None]:
+    """Values of several such lines."""
     try:
-        text = path.read_bytes()
+        text = b"\n" + path.read_bytes()
     except OSError:
-        return None
-    _, found, rest = (b"\n" + text).partition(b"\n%s:" % key.encode())
-    words = rest.split(maxsplit=2)
-    return int(words[0]) * 1024 if found and words and words[0].isdigit() else None
+        return [None] * len(keys)
+    found: list[int | None] = []
+    for key in keys:
+        _, _, rest = text.partition(b"\n%s:" % key.encode())
+        word = rest[:40].split(maxsplit=1)[:1]
+        found.append(int(word[0]) * 1024 if word and word[0].isdigit() else None)
+    return found
 
 
 def _descendants(process: Path, root: Path) -> list[Path]:

@@ -88,18 +88,29 @@ class Gauge:
 
     def figures(self) -> str:
         """Say how far it is, how fast of late, and how long it may still take as far as that can be told."""
-        now, done = self._clock(), self.done
-        while len(self._seen) > 1 and now - self._seen[1][0] >= WINDOW:
-            self._seen.popleft()
-        since, before = self._seen[0]
-        self._seen.append((now, done))
-        rate = (done - before) / (now - since) if now > since else 0.0
+        done, rate = self._rate()
         parts = self._amounts(done)
         if done:
             parts.append(f"{self._write(rate)}/s")
         if rate > 0 and self.total is not None and done < self.total:
             parts.append(f"{format_duration((self.total - done) / rate)} left")
         return ", ".join(parts)
+
+    def numbers(self) -> dict[str, float | None]:
+        """The same as numbers: what is done of how much, the rate a second, and the seconds left."""
+        done, rate = self._rate()
+        left = (self.total - done) / rate if rate > 0 and self.total is not None and done <= self.total else None
+        share = done / self.total if self.total else None
+        return {"done": done, "total": self.total, "share": share, "rate": rate, "left_s": left}
+
+    def _rate(self) -> tuple[int, float]:
+        """What is done, and how fast of late."""
+        now, done = self._clock(), self.done
+        while len(self._seen) > 1 and now - self._seen[1][0] >= WINDOW:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        self._seen.append((now, done))
+        return done, (done - before) / (now - since) if now > since else 0.0
 
     def summary(self) -> str:
         """Say how far it came, how fast on the whole, and how long it took."""
@@ -120,7 +131,7 @@ class Gauge:
         return format_size(amount) if self._unit == "bytes" else f"{format_count(amount)} {self._unit}"
 
 
-class _Display(Progress):
+class Display(Progress):
     """A gauge and the thread that shows it."""
 
     def __init__(self, gauge: Gauge, interval: float) -> None:
@@ -161,7 +172,7 @@ class _Display(Progress):
         raise NotImplementedError
 
 
-class LogProgress(_Display):
+class LogProgress(Display):
     """One line every few seconds, and one at the end.
 
     Parameters
@@ -192,7 +203,7 @@ class LogProgress(_Display):
         self._line(self.gauge.summary())
 
 
-class BarProgress(_Display):
+class BarProgress(Display):
     """A Rich bar, gone when it is closed: the table after the run says the rest.
 
     Parameters

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
-from mlpipe.measure.record import Record, StageFacts
+from mlpipe.measure.schema import RecordFacts, StageFacts
 from mlpipe.measure.sizes import format_count, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ def _rate(amount: int | None, seconds: float | None, write: Callable[[float], st
     return ABSENT if amount is None or not seconds else write(amount / seconds)
 
 
+def _bytes(stage: StageFacts) -> int | None:
+    """What a link handed on; of one that hands on nothing, what it took."""
+    return stage["bytes_out"] or stage["bytes_in"]
+
+
 COLUMNS = (
     _Column("stage", lambda stage: stage["name"], 0),
     _Column("self", lambda stage: _seconds(stage["self_s"]), 0),
@@ -52,23 +57,23 @@ COLUMNS = (
     _Column("compile", lambda stage: _seconds(stage["compile_s"]), 6),
     _Column("cpu", lambda stage: _seconds(stage["cpu_s"]), 1),
     _Column("rows", lambda stage: _count(stage["rows"]), 3),
-    _Column("bytes", lambda stage: _size(stage["bytes"]), 5),
+    _Column("bytes", lambda stage: _size(_bytes(stage)), 5),
     _Column("rows/s", lambda stage: _rate(stage["rows"], stage["self_s"], format_count), 2),
-    _Column("bytes/s", lambda stage: _rate(stage["bytes"], stage["self_s"], format_size), 4),
+    _Column("bytes/s", lambda stage: _rate(_bytes(stage), stage["self_s"], format_size), 4),
 )
 
 
 @overload
-def stage_table(record: Record, terminal: Literal[False]) -> str: ...
+def stage_table(record: RecordFacts, terminal: Literal[False]) -> str: ...
 @overload
-def stage_table(record: Record, terminal: bool) -> RenderableType: ...
-def stage_table(record: Record, terminal: bool) -> RenderableType:
+def stage_table(record: RecordFacts, terminal: bool) -> RenderableType: ...
+def stage_table(record: RecordFacts, terminal: bool) -> RenderableType:
     """Render what a finished record measured.
 
     Parameters
     ----------
-    record : Record
-        A finished run.
+    record : RecordFacts
+        A run, as `mlpipe.measure.record.Record.to_dict` or `mlpipe.measure.schema.load_record` gives it.
     terminal : bool
         Whether the reader is a person at a terminal: then the table has colours and gives up columns
         (CPU time first) where it would not fit.
@@ -80,13 +85,10 @@ def stage_table(record: Record, terminal: bool) -> RenderableType:
 
     Examples
     --------
-    >>> stage = dict(name="read", self_s=0.5, wait_in_s=None, wait_out_s=1.0, compile_s=None, cpu_s=0.25,
-    ...              rows=1000, bytes=2**20, batches=4)
-    >>> print(stage_table(Record([], wall_s=1.5, stages=[stage], accounted=0.9996), terminal=False))
-    stage    self  wait in  wait out  compile     cpu   rows     bytes  rows/s   bytes/s
-    read   500 ms        -    1.00 s        -  250 ms  1,000  1.00 MiB   2,000  2.00 MiB
-    rates   per second of self
+    >>> from mlpipe.measure.record import Record
+    >>> print(stage_table(Record(["distances"], wall_s=1.5, accounted=0.9996).to_dict(), terminal=False), end="")
     time    1.50 s, 99.9 % accounted for
+    memory  anonymous not measured (the run did not begin)
     """
     if terminal:
         return _Terminal(record)
@@ -94,44 +96,50 @@ def stage_table(record: Record, terminal: bool) -> RenderableType:
     return "".join(f"{line}\n" for line in lines)
 
 
-def process_lines(record: Record) -> list[tuple[str, str]]:
+def process_lines(record: RecordFacts) -> list[tuple[str, str]]:
     """What stands below the table: headings, each with a sentence on the whole process.
 
     Memory is, in this order: the peak of anonymous memory of the process and its children, and its ceiling; the peak
-    of resident memory; the mapped files resident at the end.
+    of resident memory; that of mapped files. The last two say what kept the run from being faster, and what would help.
 
     Examples
     --------
-    >>> process_lines(Record([], wall_s=2.0))
-    [('time', '2.00 s')]
+    >>> from mlpipe.measure.record import Record
+    >>> process_lines(Record([], wall_s=2.0).to_dict())[0]
+    ('time', '2.00 s')
     """
-    lines = [RATES] if record.stages else []
-    lines += [("time", text) for text in [_time(record)] if text]
-    lines += [("memory", text) for text in [_memory(record)] if text]
-    return lines
+    bottleneck = record["bottleneck"]
+    known = bool(record["stages"])
+    lines = [
+        ("time", _time(record)),
+        ("memory", _memory(record)),
+        ("limit", bottleneck["sentence"] if known else ""),
+        ("try", bottleneck["help"] if known else ""),
+    ]
+    return ([RATES] if known else []) + [(name, text) for name, text in lines if text]
 
 
-def _time(record: Record) -> str:
+def _time(record: RecordFacts) -> str:
     """Say how long it took, on how many processors, and how much of that the table explains."""
-    if record.wall_s is None:
+    wall, cpu = record["wall_s"], record["cpu_s"]
+    if wall is None:
         return ""
-    parts = [format_duration(record.wall_s)]
-    cpu = record.process["cpu_s"] if record.process else None
-    if cpu is not None and record.wall_s > 0:
-        parts.append(f"cpu {format_duration(cpu)} ({cpu / record.wall_s:.2f} processors)")
-    if record.accounted is not None:
-        share = int(record.accounted * 1000) / 10  # never rounded up to 100
+    parts = [format_duration(wall)]
+    if cpu is not None and wall > 0:
+        parts.append(f"cpu {format_duration(cpu)} ({cpu / wall:.2f} processors)")
+    if record["accounted"] is not None:
+        share = int(record["accounted"] * 1000) / 10  # never rounded up to 100
         parts.append(f"{share} % accounted for")
     return ", ".join(parts)
 
 
-def _memory(record: Record) -> str:
+def _memory(record: RecordFacts) -> str:
     """Say what the process held at most, against its ceiling, and why a figure is missing."""
-    process = record.process
-    if process is None:
+    process = record["process"]
+    if record["wall_s"] is None:
         return ""
     parts = []
-    peak, ceiling = process["anonymous_peak"], record.memory_ceiling
+    peak, ceiling = process["anonymous_peak"], record["memory_ceiling"]
     if peak is None:
         parts.append(f"anonymous not measured ({process['note'] or 'no reason known'})")
     elif ceiling:
@@ -140,16 +148,17 @@ def _memory(record: Record) -> str:
         parts.append(f"anonymous peak {format_size(peak)}")
     if process["rss_peak"] is not None:
         parts.append(f"resident peak {format_size(process['rss_peak'])}")
-    if process["file_backed"] is not None:
-        parts.append(f"files {format_size(process['file_backed'])}")
+    if process["file_backed_peak"] is not None:
+        parts.append(f"files peak {format_size(process['file_backed_peak'])}")
     return ", ".join(parts)
 
 
-def _text_rows(record: Record) -> list[str]:
+def _text_rows(record: RecordFacts) -> list[str]:
     """Align the table as plain text: names to the left, figures to the right."""
-    if not record.stages:
+    stages = record["stages"]
+    if not stages:
         return []
-    columns = [[column.heading, *map(column.cell, record.stages)] for column in COLUMNS]
+    columns = [[column.heading, *map(column.cell, stages)] for column in COLUMNS]
     widths = [max(map(len, cells)) for cells in columns]
     lines = []
     for name, *figures in zip(*columns, strict=True):
@@ -161,14 +170,14 @@ def _text_rows(record: Record) -> list[str]:
 class _Terminal:
     """The table for a Rich console, with as many columns as its width holds."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: RecordFacts) -> None:
         self.record = record
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table
         from rich.text import Text
 
-        stages = self.record.stages
+        stages = self.record["stages"]
         if stages:
             columns, gap = _fitting(stages, options.max_width)
             table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlpipe.measure.schema import check_record
 from mlpipe.readers import npy
 from tests.cli.conftest import Run
 
@@ -87,14 +88,15 @@ def test_report(run: Run) -> None:
     )
     assert (code, out) == (0, "")
     record = json.loads(Path("R.json").read_text())
-    assert list(record) == [
-        "schema_version", "command", "started", "wall_s", "versions", "host", "inputs", "output", "plan", "threads",
-        "memory_ceiling", "stages", "process", "accounted", "result", "status",
-    ]  # fmt: skip
-    assert (record["schema_version"], record["status"], record["result"]) == (1, "done", None)
-    assert record["command"] == ["distances", "X.npy", "Y.npy"]
-    assert (record["threads"], record["memory_ceiling"]) == (2, 2048 * MIB)
-    assert record["inputs"][1] == {"path": "Y.npy", "bytes": 8128, "shape": [400, 5], "dtype": "float32"}
+    assert check_record(record) is record
+    assert (record["status"], record["complete"], record["exit_code"], record["result"]) == ("done", True, 0, None)
+    assert record["command"][:5] == ["distances", "X.npy", "Y.npy", "-o", "D.npy"]
+    assert (record["threads"], record["memory_ceiling"], record["seed"]) == (2, 2048 * MIB, None)
+    status = Path("Y.npy").stat()
+    assert record["inputs"][1] == {
+        "path": "Y.npy", "bytes": 8128, "shape": [400, 5], "dtype": "float32",
+        "fingerprint": {"inode": status.st_ino, "size": 8128, "mtime_ns": status.st_mtime_ns},
+    }  # fmt: skip
     assert record["output"] == {"path": "D.npy", "bytes": 1_120_000, "shape": [700, 400], "dtype": "float32"}
     assert record["plan"]["bytes_written"] == 1_120_000
     by_name = {stage["name"]: stage for stage in record["stages"]}
@@ -102,8 +104,9 @@ def test_report(run: Run) -> None:
     assert {name: stage["rows"] for name, stage in by_name.items()} == {
         "read": 700, "read Y": 400, "pairwise": 700, "write": 700,
     }  # fmt: skip
-    assert {name: stage["bytes"] for name, stage in by_name.items()} == {
-        "read": 14_000, "read Y": 8_000, "pairwise": 1_120_000, "write": 1_120_000,
+    assert {name: (stage["bytes_in"], stage["bytes_out"]) for name, stage in by_name.items()} == {
+        "read": (14_000, 14_000), "read Y": (8_000, 8_000), "pairwise": (22_000, 1_120_000),
+        "write": (1_120_000, 1_120_000),
     }  # fmt: skip
     for stage in record["stages"]:
         spent = [stage[f"{state}_s"] or 0 for state in ("self", "wait_in", "wait_out", "compile")]
@@ -119,7 +122,9 @@ def test_report_of_a_summary_and_of_a_failure(run: Run) -> None:
     assert record["result"]["closest"] == json.loads(out)["closest"]
     np.save("flat.npy", np.ones((9, 3)))
     assert run("distances", "flat.npy", "-m", "mahalanobis", "--report", "F.json").code == 4
-    assert json.loads(Path("F.json").read_text())["status"] == "failed"
+    record = check_record(json.loads(Path("F.json").read_text()))
+    assert (record["status"], record["complete"], record["exit_code"]) == ("failed", False, 4)
+    assert record["error"].startswith("the covariance matrix is singular")
 
 
 def test_a_report_replaces_nothing_it_should_not(run: Run) -> None:
@@ -145,7 +150,8 @@ def test_a_report_replaces_nothing_it_should_not(run: Run) -> None:
 def test_results_on_stdout_and_the_table_on_stderr(run: Run) -> None:
     code, out, err = run("distances", "X.npy", "Y.npy", "-m", "cosine")
     assert (code, out.split()[:2]) == (0, ["metric", "cosine"])
-    heading, *links, _rates, _time, memory = err.splitlines()
+    heading, *links, _rates, _time, memory, limit, _try = err.splitlines()
+    assert limit.startswith("limit   ")
     assert heading.split()[:6] == ["stage", "self", "wait", "in", "wait", "out"]
     assert [re.split(r"  +", line)[0] for line in links] == ["read", "read Y", "pairwise", "write"]
     assert memory.startswith("memory  anonymous peak ")
@@ -160,7 +166,7 @@ def test_progress_in_a_log(run: Run) -> None:
     lines = [line for line in err.splitlines() if line.startswith("distances: ")]
     assert re.fullmatch(r"distances: 100 %, 1.07 MiB of 1.07 MiB, \S+ \S+/s, took .+", lines[-1])
     for mode in ("auto", "none"):
-        assert "%," not in run("distances", "X.npy", "Y.npy", "-f", "-o", "D.npy", "--progress", mode).err
+        assert "MiB of 1.07" not in run("distances", "X.npy", "Y.npy", "-f", "-o", "D.npy", "--progress", mode).err
 
 
 def test_every_byte_of_a_mirrored_or_condensed_output_counts_once(run: Run) -> None:

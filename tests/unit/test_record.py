@@ -13,11 +13,7 @@ from mlpipe.measure import meter as meter_module
 from mlpipe.measure.memory import MemorySampler
 from mlpipe.measure.meter import Meter
 from mlpipe.measure.record import Record
-
-KEYS = [
-    "schema_version", "command", "started", "wall_s", "versions", "host", "inputs", "output", "plan", "threads",
-    "memory_ceiling", "stages", "process", "accounted", "result", "status",
-]  # fmt: skip
+from mlpipe.measure.schema import check_record
 
 
 def _finished(monkeypatch: pytest.MonkeyPatch) -> Record:
@@ -43,25 +39,34 @@ def _finished(monkeypatch: pytest.MonkeyPatch) -> Record:
 
 
 def test_a_finished_record_holds_what_was_measured_and_none_for_the_rest(monkeypatch):
-    found = _finished(monkeypatch).to_dict()
-    assert list(found) == KEYS
-    assert (found["schema_version"], found["status"], found["wall_s"], found["accounted"]) == (1, "done", 4.0, 1.0)
+    found = check_record(json.loads(_finished(monkeypatch).to_json()))
+    assert (found["schema_version"], found["status"], found["complete"], found["exit_code"]) == (2, "done", True, 0)
+    assert (found["wall_s"], found["accounted"]) == (4.0, 1.0)
     read, compute = found["stages"]
-    cpu = read.pop("cpu_s"), compute.pop("cpu_s")
-    assert all(seconds >= 0 for seconds in cpu)
-    assert read == {
-        "name": "read", "self_s": 3.0, "wait_in_s": None, "wait_out_s": 1.0, "compile_s": None,
-        "rows": 10, "bytes": 80, "batches": 1,
+    assert all(stage["cpu_s"] >= 0 for stage in (read, compute))
+    known = {
+        "name": "read", "thread": "read", "phase": 0, "began_s": 0.0, "ended_s": 4.0, "accounted": 1.0,
+        "self_s": 3.0, "first_wait_s": None, "wait_in_s": None, "wait_out_s": 1.0, "compile_s": None,
+        "rows": 10, "batches": 1, "bytes_in": None, "bytes_out": 80, "bytes_asked": None, "bytes_read": None,
+        "cache": None, "in_flight_peak": None, "gpu_transfer_s": None, "gpu_kernel_s": None,
+        "batch_p50_s": 3.0, "batch_p95_s": 3.0, "batch_max_s": 3.0,
     }  # fmt: skip
-    assert compute == {
-        "name": "compute", "self_s": None, "wait_in_s": 3.0, "wait_out_s": None, "compile_s": 1.0,
-        "rows": None, "bytes": None, "batches": None,
+    assert {key: read[key] for key in known} == known
+    known = {
+        "self_s": None, "wait_in_s": 3.0, "first_wait_s": 3.0, "wait_out_s": None, "compile_s": 1.0, "rows": None,
+        "bytes_out": None, "batches": None, "batch_p50_s": None,
     }  # fmt: skip
+    assert {key: compute[key] for key in known} == known
+    for stage in (read, compute):
+        for state in ("self", "wait_in", "wait_out", "compile"):
+            drawn = sum(stage["timeline"][state]) * stage["timeline"]["step_s"]
+            assert drawn == pytest.approx(stage[f"{state}_s"] or 0.0)
     assert found["process"]["rss_peak"] > 2**20
-    assert found["process"]["cpu_s"] == 8.0
+    assert found["process"]["cpu_s"] == found["cpu_s"] == 8.0
     assert found["process"]["anonymous_peak"] is not None or found["process"]["note"]
     assert found["versions"]["numpy"] == np.__version__
     assert found["host"]["usable_processors"] >= 1
+    assert found["not_measured"]["stages.gpu_kernel_s"].startswith("no GPU")
 
 
 def test_a_record_without_proc_says_why_memory_is_missing(tmp_path):
@@ -75,10 +80,11 @@ def test_a_record_without_proc_says_why_memory_is_missing(tmp_path):
 
 
 def test_a_record_never_finished_has_failed_and_measured_nothing():
-    found = Record(["distances"]).to_dict()
-    assert found["status"] == "failed"
-    assert found["wall_s"] is found["process"] is found["accounted"] is found["output"] is found["result"] is None
-    assert found["stages"] == []
+    found = check_record(json.loads(Record(["distances"], error="X.npy: no such file", exit_code=3).to_json()))
+    assert (found["status"], found["complete"], found["error"]) == ("failed", False, "X.npy: no such file")
+    assert found["wall_s"] is found["accounted"] is found["output"] is found["result"] is None
+    assert found["stages"] == found["thread_facts"] == []
+    assert found["not_measured"]["wall_s"] == found["process"]["note"] == "the run did not begin"
 
 
 def test_it_started_now_in_utc():
@@ -97,7 +103,9 @@ def test_json_round_trip_of_awkward_values():
     assert text.endswith("}\n")
     found = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     assert found["command"] == ["distances", "caf\udce9.npy"]
-    assert found["inputs"] == [{"path": "a b.npy", "bytes": 7, "shape": [2, 3], "dtype": "float32"}]
+    assert found["inputs"] == [
+        {"path": "a b.npy", "bytes": 7, "shape": [2, 3], "dtype": "float32", "fingerprint": None}
+    ]
     assert found["plan"] == {"tile": [4, 5], "3": 0.5}
     assert found["result"] == {"min": "-Infinity", "mean": "NaN", "max": "Infinity", "ok": True, "name": "x"}
 

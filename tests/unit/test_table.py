@@ -8,35 +8,40 @@ import pytest
 from rich.console import Console
 
 from mlpipe.measure.record import Record
+from mlpipe.measure.schema import RecordFacts
 from mlpipe.report.table import process_lines, stage_table
 
 
 def _stage(name: str, **known):
-    unknown = dict.fromkeys(("self_s", "wait_in_s", "wait_out_s", "compile_s", "cpu_s", "rows", "bytes", "batches"))
-    return {"name": name, **unknown, **known}
+    keys = ("self_s", "wait_in_s", "wait_out_s", "compile_s", "cpu_s", "rows", "bytes_in", "bytes_out", "batches")
+    return {"name": name, **dict.fromkeys(keys), **known}
 
 
-def _record(**changed) -> Record:
+def _record(**changed) -> RecordFacts:
     stages = [
-        _stage("read", self_s=0.0123, wait_out_s=74.9, cpu_s=0.01, rows=40_000, bytes=10_240_000, batches=30),
+        _stage("read", self_s=0.0123, wait_out_s=74.9, cpu_s=0.01, rows=40_000, bytes_out=10_240_000, batches=30),
         _stage(
             "compute", self_s=61.3, wait_in_s=12.3e-6, wait_out_s=0.0, compile_s=3.21, cpu_s=59.0,
-            rows=20_000, bytes=1_600_000_000,
+            rows=20_000, bytes_out=1_600_000_000,
         ),
-        _stage("write", self_s=1.44, wait_in_s=73.4, cpu_s=1.1, rows=20_000, bytes=1_600_000_000, batches=400),
+        _stage("write", self_s=1.44, wait_in_s=73.4, cpu_s=1.1, rows=20_000, bytes_in=1_600_000_000, batches=400),
     ]  # fmt: skip
     process = {
         "anonymous_peak": 301 << 20,
         "rss_peak": 420 << 20,
-        "file_backed": 88 << 20,
+        "file_backed_peak": 88 << 20,
         "cpu_s": 121.3,
         "note": None,
     }
-    values = {"wall_s": 75.24, "accounted": 0.99987, "memory_ceiling": 512 << 20, "stages": stages, "process": process}
-    return Record([], **{**values, **changed})
+    limit = {"kind": "compute", "sentence": "compute-bound in compute; 2 of 2 threads busy", "help": "--threads 4"}
+    values = {
+        "wall_s": 75.24, "cpu_s": 121.3, "accounted": 0.99987, "memory_ceiling": 512 << 20, "stages": stages,
+        "process": process, "bottleneck": limit,
+    }  # fmt: skip
+    return {**Record([]).to_dict(), **values, **changed}
 
 
-def _on_terminal(record: Record, width: int, **options) -> list[str]:
+def _on_terminal(record: RecordFacts, width: int, **options) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, _environ={}, **options)
     console.print(stage_table(record, terminal=True))
     return console.file.getvalue().splitlines()
@@ -49,7 +54,9 @@ compute  1:01 min   12.3 µs       0 s   3.21 s   59.0 s  20,000  1.49 GiB     3
 write      1.44 s  1:13 min         -        -   1.10 s  20,000  1.49 GiB  13,889  1.03 GiB
 rates   per second of self
 time    1:15 min, cpu 2:01 min (1.61 processors), 99.9 % accounted for
-memory  anonymous peak 301 MiB of 512 MiB, resident peak 420 MiB, files 88.0 MiB
+memory  anonymous peak 301 MiB of 512 MiB, resident peak 420 MiB, files peak 88.0 MiB
+limit   compute-bound in compute; 2 of 2 threads busy
+try     --threads 4
 """
 
 
@@ -86,8 +93,8 @@ def test_colour_only_where_it_is_wanted():
 
 
 def test_what_is_missing_is_left_out_and_what_was_asked_for_is_explained():
-    process = {"anonymous_peak": None, "rss_peak": 5 << 20, "file_backed": None, "cpu_s": None, "note": "no /proc here"}
-    record = _record(process=process, accounted=None, stages=[])
+    process = {"anonymous_peak": None, "rss_peak": 5 << 20, "file_backed_peak": None, "note": "no /proc here"}
+    record = _record(process=process, cpu_s=None, accounted=None, stages=[])
     assert process_lines(record) == [
         ("time", "1:15 min"),
         ("memory", "anonymous not measured (no /proc here), resident peak 5.00 MiB"),
@@ -101,12 +108,12 @@ def test_without_a_ceiling_the_peak_stands_alone():
 
 
 def test_a_record_that_measured_nothing_renders_as_nothing():
-    assert stage_table(Record([]), terminal=False) == ""
-    assert _on_terminal(Record([]), 80) == []
+    assert stage_table(Record([]).to_dict(), terminal=False) == ""
+    assert _on_terminal(Record([]).to_dict(), 80) == []
 
 
 def test_no_rate_without_a_time():
-    stages = [_stage("a", self_s=0.0, rows=5, bytes=40), _stage("b", rows=5, bytes=40), _stage("c", self_s=1.0)]
+    stages = [_stage("a", self_s=0.0, rows=5, bytes_out=40), _stage("b", rows=5, bytes_out=40), _stage("c", self_s=1.0)]
     lines = stage_table(_record(stages=stages), terminal=False).splitlines()[1:4]
     assert [line.split()[-2:] for line in lines] == [["-", "-"]] * 3
 
@@ -119,7 +126,8 @@ def test_the_share_accounted_for_is_never_rounded_up(share, text):
 def test_plain_text_needs_no_rich():
     code = (
         "import sys; from mlpipe.measure.record import Record; from mlpipe.report.table import stage_table\n"
-        "stage_table(Record([], wall_s=1.0), False); print(sorted({'rich', 'numpy', 'typer'} & set(sys.modules)))"
+        "stage_table(Record([], wall_s=1.0).to_dict(), False)\n"
+        "print(sorted({'rich', 'numpy', 'typer'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
