@@ -85,7 +85,9 @@ def profile(
     if measured is not None:
         files.write(measured, against.old)
         if as_json:
-            typer.echo(json.dumps(measured, indent=2, allow_nan=False))
+            from mlpipe.measure.record import json_text
+
+            typer.echo(json_text(measured), nl=False)
         elif not session.quiet:
             from mlpipe.cli.profiling import show_record
 
@@ -180,10 +182,10 @@ class _Files:
     def write(self, record: RecordFacts, old: RecordFacts | None) -> None:
         """Write them."""
         from mlpipe.cli.profiling import page_of, write_text
+        from mlpipe.measure.record import json_text
 
         if self.output is not None:
-            text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-            write_text(self.output, text, force=self.force, kept=self.kept)
+            write_text(self.output, json_text(record), force=self.force, kept=self.kept)
         if self.html is not None:
             write_text(self.html, page_of(record, old), force=self.force, kept=self.kept)
 
@@ -253,6 +255,7 @@ def _measure(wanted: _Wanted, session: Session) -> tuple[RecordFacts | None, End
 
 def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: bool) -> Run:
     """Run the command once; what a silent run says on stderr is told if it fails."""
+    from mlpipe.cli.recording import RECORD_TO
     from mlpipe.measure.child import run_to_end
     from mlpipe.measure.lines import LINES_MEMORY, LINES_TO
     from mlpipe.measure.profiles import Run
@@ -275,9 +278,6 @@ def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: boo
             typer.echo(aside.read().decode(errors="backslashreplace"), err=True, nl=False)
     found, reasons = _read_lines(lines)
     return Run(ended, _read_record(record), found, reasons)
-
-
-RECORD_TO = "MLPIPE_RECORD_TO"
 
 
 def _session_flags(session: Session) -> list[tuple[str, bool]]:

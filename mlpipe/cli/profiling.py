@@ -66,7 +66,7 @@ def check_text(path: Path, *, force: bool, kept: Iterable[str | os.PathLike[str]
 
 def write_text(path: Path, text: str, *, force: bool, kept: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Write a file whole or not at all; never in the place of one of those that are kept."""
-    content = text.encode()
+    content = text.encode("utf-8", "replace")  # names of files may hold anything
     with _file(path, len(content), force, kept) as file:
         file.pwrite(content, 0)
 

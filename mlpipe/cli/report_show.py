@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +19,11 @@ def report_show(
     Example: mlpipe report show run.json
     """
     from mlpipe.cli.profiling import show_record
+    from mlpipe.measure.record import json_text
     from mlpipe.measure.schema import load_record
 
     record = load_record(file)
     if as_json:
-        typer.echo(json.dumps(record, indent=2, allow_nan=False))
+        typer.echo(json_text(record), nl=False)
     else:
         show_record(record, err=False)
