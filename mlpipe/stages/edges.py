@@ -54,10 +54,16 @@ class EdgeTable:
     def pieces(self) -> Iterator[tuple[Array, ...]]:
         """Columns of some edges after the other."""
         for piece in self.graph:
-            for start, rows in _rows(piece):
-                targets = piece.neighbours[start : start + len(rows)]
-                once = targets > rows
-                yield rows[once], targets[once], piece.distances[start : start + len(rows)][once]
+            yield from _edges(piece)
+            del piece  # before the next one is made
+
+
+def _edges(piece: Piece) -> Iterator[tuple[Array, ...]]:
+    """Edges to larger rows."""
+    for start, rows in _rows(piece):
+        targets = piece.neighbours[start : start + len(rows)]
+        once = targets > rows
+        yield rows[once], targets[once], piece.distances[start : start + len(rows)][once]
 
 
 def _rows(piece: Piece) -> Iterator[tuple[int, Array]]:
@@ -96,6 +102,7 @@ def summary(graph: Iterable[Piece], rows: int) -> dict[str, Any]:
         if len(piece.distances):
             shortest = min(shortest, float(piece.distances.min()))
             longest = max(longest, float(piece.distances.max()))
+        del piece  # before the next one is made
     links = int(degrees.sum())
     return {
         "rows": rows,

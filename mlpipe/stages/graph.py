@@ -16,7 +16,7 @@ from mlpipe.stages.streaming import Streaming
 from mlpipe.workers import Workers
 from mlpipe.writers.temporary import check_directory
 
-COUNT_BYTES = 24
+COUNT_BYTES = 40
 """For each row: how often it is named, how large it is, and where it ends."""
 
 
