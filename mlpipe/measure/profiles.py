@@ -5,20 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from mlpipe.measure.child import Ended
-from mlpipe.measure.host import host_facts, versions
 from mlpipe.measure.metrics import stage_figures
+from mlpipe.measure.record import Record
 from mlpipe.measure.sampling import merged_peak
 from mlpipe.measure.schema import (
     FunctionFacts,
-    HostFacts,
-    ProcessFacts,
     ProfileFacts,
     ProfileRunFacts,
     RecordFacts,
-    SampleFacts,
     SpreadFacts,
     Status,
 )
@@ -142,6 +139,8 @@ def _see_from_outside(record: RecordFacts, run: Run) -> None:
     if sampler is not None:
         process["anonymous_peak"] = merged_peak([process["anonymous_peak"], sampler.peak("anonymous")])
         process["file_backed_peak"] = merged_peak([process["file_backed_peak"], sampler.peak("file_backed")])
+    if process["anonymous_peak"] is not None:
+        process["note"] = None
     for name in _PEAKS:
         if process[name] is not None:
             record["not_measured"].pop(f"process.{name}", None)
@@ -173,70 +172,24 @@ def _run_facts(run: Run) -> ProfileRunFacts:
     }
 
 
-def _host() -> HostFacts:
-    found: dict[str, Any] = dict(host_facts())
-    return cast("HostFacts", {key: found.get(key) for key in HostFacts.__annotations__})
-
-
 def _bare_record(command: Sequence[str], run: Run) -> RecordFacts:
-    """The record of a command that wrote none: it ran no chain, or ended before."""
+    """The record of a command that wrote none: it carried out no chain, or ended before."""
     ended = run.ended
-    interrupted = ended.signum is not None
-    status: Status = "interrupted" if interrupted else "failed" if run.failed else "done"
+    status: Status = "interrupted" if ended.signum is not None else "failed" if run.failed else "done"
+    error = f"ended with exit code {ended.exit_code}" if run.failed else None
     why = "the command ended before it carried out a chain" if run.failed else f"{command[0]} carried out no chain"
-    samples: SampleFacts = {
-        "t_s": [], "anonymous": [], "file_backed": [], "rss": [], "rss_peak": [], "in_flight": [], "queues": {},
-    }  # fmt: skip
-    process: ProcessFacts = {
-        "anonymous_peak": None,
-        "file_backed_peak": None,
-        "rss_peak": None,
-        "cpu_s": ended.cpu_s,
-        "major_faults": ended.major_faults,
-        "bytes_read": None,
-        "bytes_written": None,
-        "in_flight_peak": None,
-        "note": None,
-        "samples": samples,
+    made = Record(list(command), started=ended.started, status=status, error=error, exit_code=ended.exit_code)
+    record = made.to_dict()
+    record["wall_s"], record["cpu_s"] = ended.wall_s, ended.cpu_s
+    record["process"]["cpu_s"], record["process"]["major_faults"] = ended.cpu_s, ended.major_faults
+    record["process"]["note"] = outside = "it is sampled from outside with --memory"
+    record["bottleneck"]["sentence"] = why
+    keys = (
+        "stages", "thread_facts", "plan", "accounted", "startup_s", "host.simd", "threads", "memory_ceiling",
+        "process.bytes_read", "process.bytes_written", "process.in_flight_peak", "process.samples",
+    )  # fmt: skip
+    record["not_measured"] = {
+        **dict.fromkeys(keys, why),
+        **dict.fromkeys((f"process.{name}" for name in _PEAKS), outside),
     }
-    outside = "seen from outside, and only with --memory"
-    return {
-        "schema_version": 2,
-        "command": list(command),
-        "status": status,
-        "complete": not run.failed,
-        "error": f"ended with exit code {ended.exit_code}" if run.failed else None,
-        "exit_code": ended.exit_code,
-        "started": ended.started,
-        "startup_s": None,
-        "wall_s": ended.wall_s,
-        "cpu_s": ended.cpu_s,
-        "versions": versions(),
-        "host": _host(),
-        "inputs": [],
-        "output": None,
-        "plan": {},
-        "seed": None,
-        "threads": None,
-        "memory_ceiling": None,
-        "stages": [],
-        "thread_facts": [],
-        "process": process,
-        "accounted": None,
-        "bottleneck": {"kind": "unknown", "stage": None, "share": None, "sentence": why, "help": ""},
-        "not_measured": {
-            "stages": why,
-            "thread_facts": why,
-            "plan": why,
-            "accounted": why,
-            "startup_s": why,
-            "process.anonymous_peak": outside,
-            "process.file_backed_peak": outside,
-            "process.bytes_read": why,
-            "process.bytes_written": why,
-            "process.in_flight_peak": why,
-            "process.samples": why,
-        },
-        "result": None,
-        "profile": None,
-    }
+    return record
