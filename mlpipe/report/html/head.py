@@ -52,7 +52,7 @@ def header(record: Facts, compared: str | None) -> Markup:
         element("p", element("code", command), class_="command"),
         element("h1", _capital(compared or sentence)),
         element("p", element("b", "Now: "), sentence, class_="lead") if compared else None,
-        element("p", helping, class_="lead") if helping else None,
+        element("p", _capital(helping), class_="lead") if helping else None,
         _partial(record),
         _tiles(record),
     )

@@ -100,20 +100,23 @@ def lanes(record: Facts, span: Span, prefix: str) -> list[Markup]:
     suspect = text(mapped(record.get("bottleneck")).get("stage"))
     rows = []
     for thread, tracks in threads(stages, span.wall).items():
-        group = [_row(track, stages, span, prefix, suspect == track.name) for track in tracks]
+        alone = thread if len(tracks) == 1 else ""
+        group = [_row(track, stages, span, prefix, alone, suspect == track.name) for track in tracks]
         if len(tracks) > 1:
             group.insert(0, _together(thread, tracks, stages, span, prefix))
         rows.append(element("div", group, class_="thread shared" if len(tracks) > 1 else "thread"))
     return rows
 
 
-def _row(track: Track, stages: Sequence[Facts], span: Span, prefix: str, suspect: bool) -> Markup:
+def _row(track: Track, stages: Sequence[Facts], span: Span, prefix: str, thread: str, suspect: bool) -> Markup:
     mine = [stages[place] for place in track.places]
     shapes = [shape for stage in mine for shape in _areas(stage, span)]
+    beside = thread.removeprefix(track.name).strip()  # as far as the name of the link does not say it
     spoken = f"{track.name}: {_spoken(mine)}"
     label = element(
         "div",
         element("bdi", track.name, class_="name", title=track.name),
+        element("bdi", beside, class_="brief") if beside else None,
         element("span", "bottleneck", class_="chip") if suspect else None,
         element("span", _brief(mine), class_="brief"),
         class_="label",

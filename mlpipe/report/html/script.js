@@ -167,9 +167,10 @@
     show(facts);
     const box = picture.getBoundingClientRect();
     place(x ?? box.left + share * box.width, y ?? box.bottom - 14);
+    const keyed = x === undefined;
     picture.setAttribute("aria-valuenow", String(Math.round(share * 1000)));
     picture.setAttribute("aria-valuetext", spoken(facts));
-    looked = { chart, picture, share };
+    looked = { chart, picture, share, keyed };
   };
   const inside = (value) => Math.min(Math.max(value, 0), 1);
   const stride = (picture) => {
@@ -202,6 +203,7 @@
     picture.addEventListener("pointermove", follow);
     picture.addEventListener("pointerdown", follow);
     picture.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
+    picture.addEventListener("pointercancel", hide);
     picture.addEventListener("focus", () => { if (picture.matches(":focus-visible")) look(picture, moved(picture, 0)); });
     picture.addEventListener("blur", hide);
     picture.addEventListener("keydown", (event) => {
@@ -214,7 +216,8 @@
     });
   }
   document.addEventListener("pointerdown", (event) => { if (!event.target.closest("[data-wall][tabindex]")) hide(); });
-  addEventListener("scroll", hide, { passive: true });
+  // Moving to a lane by keyboard may scroll the page, after which the figures belong elsewhere.
+  addEventListener("scroll", () => { if (looked?.keyed) look(looked.picture, looked.share); }, { passive: true });
   for (const hint of document.querySelectorAll(".hint")) hint.hidden = false;
 
   // Tables: by a heading, the largest first for figures, then the smallest, then as they were. What is missing stays last.

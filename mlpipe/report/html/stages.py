@@ -121,6 +121,7 @@ def thread_table(record: Facts, reasons: Reasons) -> Markup | None:
         return None
     columns = (
         Column("cpu_s", "cpu", "seconds of CPU time", duration),
+        Column("delay_s", "delay", "seconds ready to run while others had the processors", duration),
         Column("major_faults", "major faults", "pages that had to come from the disk", count),
         Column("bytes_read", "from disk", "bytes that came from the disk", size),
         Column("accounted", "accounted", "share of the wall clock that its states add up to", percent),
