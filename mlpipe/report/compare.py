@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -180,9 +180,13 @@ def comparison_table(changes: Sequence[Change]) -> list[tuple[str, ...]]:
     for one in changes:
         write = FORMATS[one.metric.kind]
         cells = (one.metric.name, write(one.old["median"]), write(one.new["median"]), _signed(one))
-        ranges = tuple(f"{write(side['min'])} to {write(side['max'])}" for side in (one.old, one.new))
+        ranges = tuple(_range(side, write) for side in (one.old, one.new))
         rows.append((*cells, *(ranges if several else ())))
     return rows
+
+
+def _range(found: SpreadFacts, write: Callable[[float], str]) -> str:
+    return f"{write(found['min'])} to {write(found['max'])}" if found["min"] < found["max"] else "-"
 
 
 def _differences(names: tuple[str, str], old: RecordFacts, new: RecordFacts) -> Iterator[str]:
