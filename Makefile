@@ -7,7 +7,7 @@ DEMO := demo-output
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow check format bench clean
+.PHONY: help venv demo test test-slow check format bench screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ format: $(VENV)/.with-dev ## Format the code and mend what the linter can
 
 bench: $(VENV)/.with-bench ## Measure against the peers; rewrites benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshot: $(VENV)/.with-test ## Make the picture of the HTML report again: docs/report.png
+	$(BIN)/python docs/screenshot.py
 
 clean: ## Remove everything that can be made again, .venv included
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

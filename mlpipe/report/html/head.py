@@ -96,7 +96,7 @@ def _tiles(record: Facts) -> Markup:
     tiles = [
         _tile("wall", wall, duration, started, reasons.of("wall_s")),
         _tile("CPU", cpu, duration, busy, reasons.of("cpu_s")),
-        _tile("peak anonymous memory", peak, size, of, reasons.of("process", "anonymous_peak"), _gauge(peak, ceiling)),
+        _tile("anonymous peak", peak, size, of, reasons.of("process", "anonymous_peak"), _gauge(peak, ceiling)),
         _amounts(record),
         _tile("accounted for", known, percent, "of the wall clock, by states of threads", reasons.of("accounted")),
     ]

@@ -116,7 +116,7 @@ def _row(track: Track, stages: Sequence[Facts], span: Span, prefix: str, thread:
     label = element(
         "div",
         element("bdi", track.name, class_="name", title=track.name),
-        element("bdi", beside, class_="brief") if beside else None,
+        element("bdi", beside, class_="brief beside") if beside else None,
         element("span", "bottleneck", class_="chip") if suspect else None,
         element("span", _brief(mine), class_="brief"),
         class_="label",
