@@ -70,9 +70,8 @@ def _evaluate(
             for n in range(waiting):
                 keys[q, counts[q]], places[q, counts[q]] = made[n], first + index[n]
                 counts[q] += 1
-                if counts[q] == keys.shape[1]:
-                    cut(keys[q], places[q], counts[q], k, spare)
-                    counts[q] = k
+                if counts[q] == keys.shape[1] - 16:
+                    counts[q], _ = cut(keys[q], places[q], counts[q], k, k, spare)
             waiting = 0
 
 
@@ -83,8 +82,7 @@ def _kth(q, k, how, slack, keys, places, counts, spare, four):
         return math.inf
     values, bits, _made = four
     if counts[q] > k:
-        cut(keys[q], places[q], counts[q], k, spare)
-        counts[q] = k
+        counts[q], _ = cut(keys[q], places[q], counts[q], k, k, spare)
     worst = keys[q, 0]
     for i in range(1, k):
         worst = max(worst, keys[q, i])

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from mlpipe.buffers import aligned_empty
-from mlpipe.kernels.distances import distances
-from mlpipe.kernels.nearest import from_keys, look_through
+from mlpipe.kernels.distances import pack
+from mlpipe.kernels.nearest import finish_queries, search_tiles
+from mlpipe.kernels.pair_order import HEADS, SHORT
+from mlpipe.kernels.picking import BEYOND, GROUP
 from mlpipe.link import Array
-from mlpipe.stages.pairing import Pairing, Rows
+from mlpipe.stages.pairing import Pairing, Panels, Rows
 from mlpipe.stages.rounding import Rounding, worth_rounding
 from mlpipe.workers import Workers
 
 ROOM = 64
-"""Rows that a query's buffer has room for besides the k nearest: it is cut down whenever it is full."""
+"""Rows that a query's buffer has room for at least, besides the k nearest: it is cut down whenever it is full."""
 
-TILE_ROWS = 256
-TILE_COLUMNS = 512
-"""Distances that are computed, and then looked through, at once: half a MiB of the second-level cache."""
+TILE_ROWS = 64
+TILE_COLUMNS = 1024
+"""Distances that are computed, and then looked through, at once: 256 KiB of the second-level cache."""
 
-TASK_TILES = 16
+CHUNK_BYTES = 4 << 20
+"""Of rows of data that are packed at once, by all threads, for all queries."""
 
-FINISHED = 1 << 18
-"""Entries of buffers that are put in order at once."""
+PACK_ROWS = 512
+LEAST_GROUP = 16
+"""Queries that are looked after by one thread at a time, at least."""
 
 NOBODY = -(1 << 62)
 """Where the queries would be in the data if they were part of it."""
 
-Task = tuple[int, int, int, int]
+
+def full(k: int) -> int:
+    """Entries of a query's buffer after which it is cut down."""
+    return k + max(ROOM, k // 2)
 
 
 def capacity(k: int) -> int:
-    """Rows of a query's buffer."""
-    return k + max(ROOM, k)
+    """Entries of a query's buffer."""
+    return full(k) + GROUP + BEYOND
+
+
+def chunk_rows(row_bytes: int, width: int) -> int:
+    """Rows of data that are packed at once: whole panels, and no more than fill a tile or `CHUNK_BYTES`."""
+    rows = max(1, CHUNK_BYTES // max(1, row_bytes))
+    return -(-min(rows, 8 * TILE_COLUMNS) // width) * width
+
+
+def few(queries: int, threads: int) -> bool:
+    """Whether there are so few queries that every thread takes its share of the data, with buffers for all queries."""
+    return queries < 2 * threads * LEAST_GROUP
 
 
 class Search:
@@ -66,25 +82,31 @@ class Search:
     ) -> None:  # fmt: skip
         self._pairing, self._k, self._workers, self._largest = pairing, k, workers, largest
         self._own = NOBODY if own is None else own
-        self._panels = pairing.empty_panels(len(queries))
-        prepared = pairing.add(self._panels, queries, workers)
+        self._queries = pairing.prepare(queries, workers)
         self._rounding: Rounding | None = None
         if not largest and worth_rounding(pairing, len(queries), data_rows, k):
-            self._rounding = Rounding(pairing, prepared, k, workers, self._own)
-        # Few queries: every thread has buffers for all of them, and takes its share of the data.
-        few = self._panels.count < 2 * workers.threads and self._rounding is None
-        self._apart = workers.threads if few else 1
+            self._rounding = Rounding(pairing, self._queries, k, workers, self._own)
+        self._few = self._rounding is None and few(len(queries), workers.threads)
         kind = np.dtype(f"i{pairing.dtype.itemsize}")
-        shape = (self._apart, len(queries), capacity(k))
+        shape = (workers.threads if self._few else 1, len(queries), capacity(k))
         self._keys, self._places = aligned_empty(shape, kind), aligned_empty(shape, np.int64)
         self._counts = np.zeros(shape[:2], np.int64)
         self._bounds = np.full(shape[:2], np.iinfo(kind).max, kind)
-        self._scratch = pairing.scratch(workers.threads)
-        self._wide = max(1, TILE_COLUMNS // pairing.width)  # panels of a tile
-        size = TILE_ROWS * self._wide * pairing.width
-        self._tiles = [aligned_empty((size,), pairing.dtype) for _ in range(workers.threads)]
-        self._row_keys = [np.empty(self._wide * pairing.width, kind) for _ in range(workers.threads)]
+        row_bytes = pairing.prepared_features * pairing.compute_dtype.itemsize
+        self._step = min(chunk_rows(row_bytes, pairing.width), -(-max(1, data_rows) // pairing.width) * pairing.width)
+        self._panels: list[Panels] = []
         self._spare = [np.empty(capacity(k), np.int64) for _ in range(workers.threads)]
+
+    def _prepare_direct(self) -> None:
+        """What computing all distances takes; made when first needed."""
+        pairing, threads = self._pairing, self._workers.threads
+        columns = min(self._step, -(-TILE_COLUMNS // pairing.width) * pairing.width)
+        self._panels = [pairing.empty_panels(self._step) for _ in range(threads if self._few else 1)]
+        for panels in self._panels:
+            panels.values[:] = 0  # what no row fills is computed with, too
+        self._scratch = pairing.scratch(threads)
+        self._tiles = [aligned_empty((TILE_ROWS, columns), pairing.dtype) for _ in range(threads)]
+        self._row_keys = [np.empty(columns + GROUP, self._keys.dtype) for _ in range(threads)]
         self._nothing = np.empty((0, 0), pairing.dtype)  # no mirror
 
     def add(self, raw: Array, first: int) -> None:
@@ -102,79 +124,71 @@ class Search:
             buffers = (self._keys[0], self._places[0], self._counts[0])
             if self._rounding.search(rows, first, buffers):
                 return
-        for tasks in self._tasks(len(raw)):
-            self._workers.run(lambda task, worker: self._direct(rows, first, task, worker), tasks)
-
-    def _direct(self, rows: Rows, first: int, task: Task, worker: int) -> None:
-        """All distances of some rows to the queries of some panels, tile after tile."""
-        pairing, panels, (staged, sums) = self._pairing, self._panels, self._scratch[worker]
-        begin, end, left, right = task
-        apart = worker if self._apart > 1 else 0
-        column, columns = left * pairing.width, min(right * pairing.width, panels.columns) - left * pairing.width
-        for start in range(begin, end, TILE_ROWS):
-            stop = min(end, start + TILE_ROWS)
-            tile = self._tiles[worker][: (stop - start) * columns].reshape(-1, columns)
-            distances(
-                pairing.metric, rows.values, rows.status, start, stop, panels.values, panels.status, left, right,
-                panels.columns, pairing.weights, pairing.constants, pairing.shape, staged, sums, tile, 0, -column,
-                self._nothing, 0, 0, 0,
-            )  # fmt: skip
-            look_through(
-                tile, tile.view(self._keys.dtype), self._row_keys[worker], first + start, column, self._own,
-                self._largest, self._k, self._keys[apart], self._places[apart], self._counts[apart],
-                self._bounds[apart], self._spare[worker],
-            )  # fmt: skip
-
-    def _tasks(self, rows: int) -> Iterator[list[Task]]:
-        """Rounds of tasks that may run side by side: no two of one round fill the same buffer."""
-        groups = [
-            (left, min(left + self._wide, self._panels.count)) for left in range(0, self._panels.count, self._wide)
-        ]
-        threads = self._workers.threads
-        if self._apart > 1:
-            step = max(TILE_ROWS, min(TASK_TILES * TILE_ROWS, -(-rows // (4 * threads))))
-            yield [(start, min(rows, start + step), *group) for start in range(0, rows, step) for group in groups]
+        if not self._panels:
+            self._prepare_direct()
+        if self._few:
+            step = min(self._step, -(-len(raw) // (4 * self._workers.threads)))
+            self._workers.run(
+                lambda start, worker: self._share(rows, first, start, min(start + step, len(raw)), worker),
+                range(0, len(raw), step),
+            )
             return
-        step = TASK_TILES * TILE_ROWS
-        for start in range(0, rows, step):
-            yield [(start, min(rows, start + step), *group) for group in groups]
+        for start in range(0, len(raw), self._step):
+            self._chunk(rows, first, start, min(start + self._step, len(raw)))
+
+    def _share(self, rows: Rows, first: int, start: int, stop: int, worker: int) -> None:
+        """Some rows of data for all queries, into buffers of one thread."""
+        panels = self._panels[worker]
+        pack(rows.values[start:stop], 0, panels.values)
+        panels.status[: stop - start], panels.columns = rows.status[start:stop], stop - start
+        self._direct(panels, first + start, 0, len(self._queries.values), worker, worker)
+
+    def _chunk(self, rows: Rows, first: int, start: int, stop: int) -> None:
+        """Some rows of data for all queries, by all threads."""
+        panels, workers = self._panels[0], self._workers
+        panels.status[: stop - start], panels.columns = rows.status[start:stop], stop - start
+        workers.run(
+            lambda at, _worker: pack(rows.values[at : min(at + PACK_ROWS, stop)], at - start, panels.values),
+            range(start, stop, PACK_ROWS),
+        )
+        count = len(self._queries.values)
+        group = min(TILE_ROWS, max(LEAST_GROUP, -(-count // (4 * workers.threads))))
+        workers.run(
+            lambda query, worker: self._direct(
+                panels, first + start, query, min(query + group, count), worker, 0
+            ),
+            range(0, count, group),
+        )  # fmt: skip
+
+    def _direct(self, panels: Panels, first: int, query: int, stop: int, worker: int, apart: int) -> None:
+        """All distances of some queries to the rows in panels."""
+        pairing, (staged, sums), tile = self._pairing, self._scratch[worker], self._tiles[worker]
+        search_tiles(
+            pairing.metric, self._queries.values, self._queries.status, query, stop, panels.values, panels.status,
+            panels.columns, pairing.weights, pairing.constants, pairing.shape, staged, sums, tile,
+            tile.view(self._keys.dtype), self._nothing, self._row_keys[worker], first, self._own, self._largest,
+            self._k, full(self._k), self._keys[apart], self._places[apart], self._counts[apart], self._bounds[apart],
+            self._spare[worker],
+        )  # fmt: skip
 
     def finish(self) -> tuple[Array, Array]:
         """Distances and indices of the nearest, both of shape (queries, k), in order."""
-        distances = np.empty((self._counts.shape[1], self._k), self._pairing.dtype)
-        indices = np.empty(distances.shape, np.int64)
-        step = max(1, FINISHED // self._keys.shape[2])
+        count, kind = self._counts.shape[1], self._keys.dtype
+        distances, indices = np.empty((count, self._k), self._pairing.dtype), np.empty((count, self._k), np.int64)
+        size = self._keys.shape[0] * self._keys.shape[2]
+        threads = self._workers.threads
+        scratch = [
+            (np.empty(size, kind), np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, kind),
+             np.empty(HEADS + 1, np.int32), np.empty((size // SHORT + 2, 2), np.int64))
+            for _ in range(threads)
+        ]  # fmt: skip
+        step = max(1, -(-count // (8 * threads)))
 
-        def run(start: int, _worker: int) -> None:
-            part = slice(start, start + step)
-            keys, places = self._gathered(part)
-            order = in_order(keys, places, self._k)
-            found = np.ascontiguousarray(np.take_along_axis(keys, order, 1))
-            from_keys(found.reshape(-1), self._largest, distances[part].reshape(-1).view(keys.dtype))
-            indices[part] = np.take_along_axis(places, order, 1)
+        def run(start: int, worker: int) -> None:
+            finish_queries(
+                start, min(start + step, count), self._k, self._largest, self._keys, self._places, self._counts,
+                *scratch[worker], distances.view(kind), indices,
+            )  # fmt: skip
 
-        self._workers.run(run, range(0, len(distances), step))
+        self._workers.run(run, range(0, count, step))
         return distances, indices
-
-    def _gathered(self, part: slice) -> tuple[Array, Array]:
-        """Keys and places of some queries, of all threads; where a buffer is not full, keys that come last."""
-        keys, places = self._keys[:, part], self._places[:, part]
-        there = np.arange(keys.shape[2]) < self._counts[:, part, None]
-        keys = np.where(there, keys, np.iinfo(keys.dtype).max)
-        places = np.where(there, places, np.iinfo(np.int64).max)
-        count = keys.shape[1]
-        return keys.swapaxes(0, 1).reshape(count, -1), places.swapaxes(0, 1).reshape(count, -1)
-
-
-def in_order(keys: Array, places: Array, k: int) -> Array:
-    """Where the k smallest keys of each row are, in order; of equal ones those of smaller places first.
-
-    Examples
-    --------
-    >>> in_order(np.array([[3, 1, 3, 2]]), np.array([[7, 8, 5, 9]]), 3).tolist()
-    [[1, 3, 2]]
-    """
-    by_place = np.argsort(places, axis=1, kind="stable")
-    order = np.argsort(np.take_along_axis(keys, by_place, 1), axis=1, kind="stable")[:, :k]
-    found: Array = np.take_along_axis(by_place, order, 1)
-    return found

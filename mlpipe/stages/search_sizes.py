@@ -12,10 +12,10 @@ from mlpipe.stages.metrics import Measure
 from mlpipe.stages.pairing import scratch_shapes
 from mlpipe.stages.rounding import KINDS, TASK_QUERIES
 from mlpipe.stages.rounding import ROOM as NEAR_ROOM
-from mlpipe.stages.search import FINISHED, TILE_COLUMNS, TILE_ROWS, capacity
+from mlpipe.stages.search import LEAST_GROUP, TILE_COLUMNS, TILE_ROWS, capacity, chunk_rows
 
-SORTED_BYTES = 64
-"""Of temporary arrays, for each entry of a buffer that is put in order at the end: keys, places and their order."""
+SORTED_BYTES = 33
+"""Of scratch, for each entry of a query's buffers that are put in order at the end: keys and places, twice over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +69,19 @@ class SearchSizes:
 
     def _query_bytes(self) -> int:
         """Bytes for each query but for its buffer and its results."""
-        row = self.prepared * self.compute_bytes
-        status = 4 * self.compute_bytes
-        return row * (2 if self.projects else 1) + status + self._rounded_row + 24 * bool(self.rounds) + 16
+        projected = self.prepared * self.compute_bytes if self.projects else 0
+        return projected + 4 * self.compute_bytes + self._rounded_row + 24 * bool(self.rounds) + 16
 
     def nbytes(self, queries: int, data_rows: int) -> int:
         """Bytes of a search for so many queries that takes so many rows of data at a time, the queries not among them.
 
         Never less for more queries.
         """
-        padded = -(-queries // self.width) * self.width
         # Of few queries every thread has buffers; the last block may be one of few.
-        few = self.threads * min(queries, 2 * self.threads * self.width)
+        few = self.threads * min(queries, 2 * self.threads * LEAST_GROUP)
         buffers = max(queries, few) * (capacity(self.k) * self.entry_bytes + 8 + self.output_bytes)
         results = queries * self.k * self.entry_bytes
-        entries = capacity(self.k) * max(queries, few)
-        sorting = self.threads * min(max(FINISHED, self.threads * capacity(self.k)), entries) * SORTED_BYTES
-        rows = padded * self._query_bytes() + data_rows * self._data_row()
-        return rows + buffers + results + sorting + self._of_threads()
+        return queries * self._query_bytes() + buffers + results + self._of_threads() + data_rows * self._data_row()
 
     def _data_row(self) -> int:
         """Bytes of what is made of a row of data."""
@@ -95,13 +90,16 @@ class SearchSizes:
 
     def _of_threads(self) -> int:
         """Bytes that all threads take, whatever the number of rows."""
-        tile = TILE_ROWS * (TILE_COLUMNS + self.width) * self.output_bytes
+        rows = chunk_rows(self.prepared * self.compute_bytes, self.width)
+        panels = rows * (self.prepared + 1) * self.compute_bytes
+        tile = (TILE_ROWS + 1) * (min(rows, TILE_COLUMNS) + self.width + 64) * self.output_bytes
+        sorting = self.threads * capacity(self.k) * SORTED_BYTES + (32 << 10)
         near = 0
         if self.rounds:
             room = max(NEAR_ROOM, 4 * self.k) + WIDTH
             near = (TASK_QUERIES + ROWS) * (8 * room + 8) + 8 * (room + NEAR_ROOM)
         projected = 2 * 8 * 16 * self.features if self.projects else 0
-        return self.threads * (tile + near + self.scratch + 8 * capacity(self.k) + projected)
+        return self.threads * (panels + tile + sorting + near + self.scratch + 8 * capacity(self.k) + projected)
 
 
 def sizes_of(measure: Measure, features: int, data_rows: int, output_bytes: int, k: int, threads: int) -> SearchSizes:
