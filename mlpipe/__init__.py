@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlpipe.counting.histogram import histogram
     from mlpipe.counting.in_memory import value_counts
     from mlpipe.nearest import kneighbors
+    from mlpipe.predicting import kneighbors_predict
     from mlpipe.radius import radius_neighbors
     from mlpipe.readers.npy import NpySource
     from mlpipe.readers.npy import NpySource as open  # noqa: A004, N813 - mlpipe.open reads like numpy.load
@@ -53,6 +54,7 @@ __all__ = [
     "generate",
     "histogram",
     "kneighbors",
+    "kneighbors_predict",
     "open",
     "pairwise_distances",
     "radius_neighbors",
@@ -71,6 +73,7 @@ _LAZY = {
     "read_raw": ("mlpipe.chain", "read_raw"),
     "open": ("mlpipe.readers.npy", "NpySource"),
     "kneighbors": ("mlpipe.nearest", "kneighbors"),
+    "kneighbors_predict": ("mlpipe.predicting", "kneighbors_predict"),
     "pairwise_distances": ("mlpipe.api", "pairwise_distances"),
     "radius_neighbors": ("mlpipe.radius", "radius_neighbors"),
     "value_counts": ("mlpipe.counting.in_memory", "value_counts"),

@@ -42,6 +42,8 @@ class Voting(Streaming):
         What is wanted; auto goes by the dtype of the labels.
     outlier : int, optional
         The class of queries that have no neighbours, because all their distances are NaN.
+    flag : str
+        What messages put before the name of the labels.
     """
 
     labels: Source
@@ -49,6 +51,7 @@ class Voting(Streaming):
     weighted: bool = False
     task: Literal["auto", "classify", "regress"] = "auto"
     outlier: int | None = None
+    flag: str = "--labels "
 
     @property
     def name(self) -> str:
@@ -67,7 +70,7 @@ class Voting(Streaming):
 
     @property
     def _called(self) -> str:
-        return f"--labels {self.labels.name}"
+        return f"{self.flag}{self.labels.name}"
 
     def plan(self, spec: Spec) -> Spec:
         """A class, or means, for every query.
@@ -146,15 +149,28 @@ class Voting(Streaming):
             raise TypeError("neighbours come with their distances")
         out = buffers.take(len(part.data))
         alone = known.predict(part.data, part.labels, out.data, run.workers, self.weighted)
-        if alone is not None:
-            raise InputError(
-                f"query {part.start + alone} has no neighbours: all its distances are NaN; give --outlier-label "
-                "CLASS for such queries, or leave them out"
-            )
+        check_votes(None if alone is None else part.start + alone)
         out.start, out.share = part.start, part.share
         run.lane.count(rows=len(out.data), nbytes=out.data.nbytes)
         part.release()
         return out
+
+
+def check_votes(query: int | None) -> None:
+    """Raise InputError for a query that nobody votes for."""
+    if query is not None:
+        raise InputError(
+            f"query {query} has no neighbours: all its distances are NaN; give --outlier-label CLASS for such queries, "
+            "or leave them out"
+        )
+
+
+def check_weighing(metric: str, *, largest: bool) -> None:
+    """Raise UsageError for what is no distance, and cannot weigh."""
+    if largest:
+        raise UsageError("--weighted and --largest: only distances weigh; give one of them")
+    if metric == "dot":
+        raise UsageError("--weighted --metric dot: a product is no distance; leave --weighted out")
 
 
 def check_outlier(outlier: int | None, dtype: np.dtype[Any]) -> None:

@@ -32,6 +32,7 @@ LAYERS = (
     ("config", "engine"),
     ("api", "chain", "nearest", "radius"),
     ("bench", "report"),
+    ("predicting",),
     ("cli",),
 )
 HEIGHTS = {name: height for height, layer in enumerate(LAYERS) for name in layer}
