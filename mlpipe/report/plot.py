@@ -1,10 +1,10 @@
-"""Histograms of columns as a picture; the one file that imports matplotlib."""
+"""Pictures, such as histograms of columns; the one file that imports matplotlib."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ _STYLE = {
 
 
 class Drawing:
-    """A picture of histograms, on its way to a file: the same bytes for the same statistics.
+    """A picture on its way to a file.
 
     Parameters
     ----------
@@ -70,7 +70,15 @@ class Drawing:
         name : str
             Of what was read.
         """
-        content = picture(statistics, name, self._path.suffix)
+        self.put(picture(statistics, name, self._path.suffix))
+
+    @property
+    def suffix(self) -> str:
+        """Which kind of picture it is."""
+        return self._path.suffix
+
+    def put(self, content: bytes) -> None:
+        """Write the picture."""
         with self._file(len(content)) as file:
             file.pwrite(content, 0)
 
@@ -79,17 +87,12 @@ class Drawing:
 
 
 def picture(statistics: Statistics, name: str, suffix: str) -> bytes:
-    """Contents of a ``.svg`` or ``.png`` file."""
-    matplotlib = _matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Histograms as the contents of a ``.svg`` or ``.png`` file: the same bytes for the same statistics."""
     histograms: Sequence[Histogram] = statistics.histograms or ()
     across = max(1, math.ceil(math.sqrt(len(histograms))))
     down = max(1, -(-len(histograms) // across))
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
-        figure = Figure(figsize=(INCHES[0] * across, INCHES[1] * down + 0.3), layout="constrained")
-        FigureCanvasAgg(figure)
+
+    def draw(figure: Any) -> None:
         axes = figure.subplots(down, across, squeeze=False).reshape(-1)
         for place, axis in enumerate(axes):
             if place < len(histograms):
@@ -97,6 +100,30 @@ def picture(statistics: Statistics, name: str, suffix: str) -> bytes:
             else:
                 axis.set_axis_off()
         figure.suptitle(f"{_safe(name)}: {title(statistics)}{_part(statistics)}", fontsize=9)
+
+    return drawn((INCHES[0] * across, INCHES[1] * down + 0.3), suffix, draw)
+
+
+def drawn(inches: tuple[float, float], suffix: str, draw: Callable[[Any], None]) -> bytes:
+    """Contents of a ``.svg`` or ``.png`` file.
+
+    Parameters
+    ----------
+    inches : tuple of float
+        Width and height.
+    suffix : str
+        Which of the two.
+    draw : callable
+        Draws on a figure of matplotlib's.
+    """
+    matplotlib = _matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+        figure = Figure(figsize=inches, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
         content = io.BytesIO()
         # A date would make every picture another one.
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}

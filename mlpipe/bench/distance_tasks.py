@@ -1,0 +1,218 @@
+"""The euclidean distance of a pair of vectors, and of a batch of rows to another, in every way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from mlpipe.api import pairwise_distances
+from mlpipe.bench.method import Method
+from mlpipe.errors import MlpipeError
+from mlpipe.kernels import plain, plain_cuda
+from mlpipe.link import Array
+
+BLOCK_BYTES = 1 << 20
+"""Bytes of differences that NumPy makes at a time: more no longer fit into the second-level cache."""
+
+
+class Pair:
+    """One distance: rows of one array each.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (features,)
+        Of one dtype.
+    """
+
+    task = "pair"
+    rows = 1
+    skipped: str | None = None
+    reference = "numpy"
+
+    def __init__(self, x: Array, y: Array) -> None:
+        self._x, self._y = x, y
+        self.dtype = x.dtype.name
+        self.title = f"euclidean distance of a pair of vectors, {len(x):,} {self.dtype}"
+        self.tolerance: float | None = rounding(x.dtype, len(x))
+
+    def methods(self, threads: int, numba_threads: int) -> Iterator[Method]:
+        """All ways."""
+        x, y = self._x, self._y
+        boxed = x.tolist(), y.tolist()
+        yield Method("python", "pure Python", lambda _: _python_pair(*boxed))
+        yield Method("numpy", "NumPy", lambda _: _numpy_pair(x, y))
+        for name, label, compile_it in plain_ways(numba_threads):
+            compiled = compile_it(plain.pair)
+            yield Method(name, label, lambda _, run=compiled: run(x, y), compiled=True)  # type: ignore[misc]
+        rows = x[np.newaxis], y[np.newaxis]
+        yield Method("mlpipe", "mlpipe", lambda _: pairwise_distances(*rows, threads=threads)[0, 0], compiled=True)
+        yield from self._cuda()
+
+    def _cuda(self) -> Iterator[Method]:
+        device = usable_device()
+        if isinstance(device, str):
+            yield from skipped_cuda(device)
+            return
+        x, y, there = self._x, self._y, [device.put(self._x), device.put(self._y)]
+        yield Method(*CUDA, lambda _: device.pair(device.put(x), device.put(y)), compiled=True)
+        yield Method(*CUDA_RESIDENT, lambda _: device.pair(*there))
+
+    def difference(self, result: Any, rows: int, reference: Any, label: str) -> float:
+        """How far off a distance is."""
+        one, other = (np.asarray(value, np.float64).reshape(1, 1) for value in (result, reference))
+        return compare(one, other, rounding(self._x.dtype, len(self._x)), self._x.dtype, f"{self.task}, {label}")
+
+
+class Batch:
+    """All distances of the rows of two arrays.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (rows, features) and (columns, features)
+        Of one dtype.
+    """
+
+    task = "batch"
+    skipped: str | None = None
+    reference = "numpy"
+
+    def __init__(self, x: Array, y: Array) -> None:
+        self._x, self._y = x, y
+        self.rows, self.dtype = len(x), x.dtype.name
+        what = f"{len(x):,} x {len(y):,} rows, {x.shape[1]:,} features, {self.dtype}"
+        self.title = f"euclidean distances of a batch, {what}"
+        self.tolerance: float | None = rounding(x.dtype, x.shape[1])
+
+    def methods(self, threads: int, numba_threads: int) -> Iterator[Method]:
+        """All ways."""
+        x, y = self._x, self._y
+        boxed = x.tolist(), y.tolist()
+        yield Method("python", "pure Python", lambda rows: _python_batch(boxed[0][:rows], boxed[1]), sampled=True)
+        yield Method("numpy", "NumPy", lambda rows: _numpy_batch(x[:rows], y), sampled=True)
+        for name, label, compile_it in plain_ways(numba_threads):
+            compiled = compile_it(plain.batch)
+            yield Method(name, label, lambda rows, run=compiled: run(x[:rows], y), compiled=True)  # type: ignore[misc]
+        yield Method(
+            "mlpipe", "mlpipe", lambda rows: pairwise_distances(x[:rows], y, threads=threads), compiled=True,
+            first=None,
+        )  # fmt: skip
+        yield from self._cuda()
+
+    def _cuda(self) -> Iterator[Method]:
+        device = usable_device()
+        if isinstance(device, str):
+            yield from skipped_cuda(device)
+            return
+        x, y, there = self._x, self._y, [device.put(self._x), device.put(self._y)]
+        yield Method(*CUDA, lambda rows: device.batch(device.put(x[:rows]), device.put(y)), compiled=True, first=None)
+        yield Method(*CUDA_RESIDENT, lambda _: device.batch(*there), first=None)
+
+    def difference(self, result: Any, rows: int, reference: Any, label: str) -> float:
+        """How far off distances are."""
+        one, other = (np.asarray(value) for value in (result, reference))
+        if one.shape != (rows, len(self._y)):
+            raise MlpipeError(f"{self.task}, {label}: {one.shape} distances, but {(rows, len(self._y))} are wanted")
+        rows = min(rows, len(other))
+        return compare(
+            one[:rows], other[:rows], rounding(self._x.dtype, self._x.shape[1]), self._x.dtype, f"{self.task}, {label}"
+        )
+
+
+CUDA = ("cuda", "CUDA, inputs copied each time")
+CUDA_RESIDENT = ("cuda-resident", "CUDA, inputs on the device")
+
+
+def plain_ways(threads: int) -> Iterator[tuple[str, str, Any]]:
+    """Names, labels and compilers of loops as people write them with Numba."""
+    yield "numba", "Numba loop", plain.scalar
+    yield "numba-parallel", f"Numba prange, {threads} threads", plain.parallel
+    yield "numba-fastmath", f"Numba prange, {threads} threads, fast-math", plain.fast
+
+
+def usable_device() -> plain_cuda.Device | str:
+    """The GPU, or why there is none to use."""
+    reason = plain_cuda.why_not()
+    return plain_cuda.Device() if reason is None else reason
+
+
+def skipped_cuda(reason: str) -> Iterator[Method]:
+    """What stands in the place of the GPU."""
+    yield Method("cuda", "CUDA", skipped=reason)
+
+
+def rounding(dtype: np.dtype[Any], features: int) -> float:
+    """How far results may differ, relative to the larger of them: each addition may be rounded another way.
+
+    Examples
+    --------
+    >>> rounding(np.dtype("float64"), 100) < 1e-13
+    True
+    """
+    return float(np.finfo(dtype).eps) * (16 + features)
+
+
+def compare(one: Array, other: Array, tolerance: float, dtype: np.dtype[Any], what: str) -> float:
+    """Largest difference relative to the largest value; raise MlpipeError if one is more than rounding.
+
+    Examples
+    --------
+    >>> compare(np.array([[1.0]]), np.array([[1.0]]), 1e-9, np.dtype("f8"), "batch, NumPy")
+    0.0
+    >>> compare(np.array([[1.0, 2.5]]), np.array([[1.0, 2.0]]), 1e-9, np.dtype("f8"), "batch, NumPy")
+    Traceback (most recent call last):
+    mlpipe.errors.MlpipeError: batch, NumPy: distance of rows 0 and 1 is 2.5, but NumPy has 2.0; more than rounding ...
+    """
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    least = 4 * sqrt(float(np.finfo(dtype).tiny) * max(1.0, tolerance / float(np.finfo(dtype).eps)))
+    same = np.isclose(one, other, rtol=tolerance, atol=least, equal_nan=True)
+    if not same.all():
+        i, j = np.argwhere(~same)[0].tolist()
+        raise MlpipeError(
+            f"{what}: distance of rows {i} and {j} is {one[i, j].item()!r}, but NumPy has {other[i, j].item()!r}; "
+            f"more than rounding (limit {tolerance:.2g})"
+        )
+    finite = np.isfinite(one) & np.isfinite(other)
+    if not finite.any():
+        return 0.0
+    scale = float(np.abs(other[finite]).max())
+    return float(np.abs(one[finite] - other[finite]).max()) / scale if scale else 0.0
+
+
+def _python_pair(x: list[float], y: list[float]) -> float:
+    total = 0.0
+    for one, other in zip(x, y, strict=True):
+        difference = one - other
+        total += difference * difference
+    return sqrt(total)
+
+
+def _python_batch(x: list[list[float]], y: list[list[float]]) -> list[list[float]]:
+    out = []
+    for row in x:
+        line = []
+        for other_row in y:
+            total = 0.0
+            for one, other in zip(row, other_row, strict=True):
+                difference = one - other
+                total += difference * difference
+            line.append(sqrt(total))
+        out.append(line)
+    return out
+
+
+def _numpy_pair(x: Array, y: Array) -> Any:
+    difference = x - y
+    return np.sqrt(difference @ difference)
+
+
+def _numpy_batch(x: Array, y: Array) -> Array:
+    """By difference, some rows at a time: all at once would make an array of rows × columns × features."""
+    out = np.empty((len(x), len(y)), x.dtype)
+    step = max(1, BLOCK_BYTES // max(1, y.nbytes))
+    for start in range(0, len(x), step):
+        difference = x[start : start + step, np.newaxis] - y
+        np.sqrt(np.einsum("ijk,ijk->ij", difference, difference), out=out[start : start + step])
+    return out
