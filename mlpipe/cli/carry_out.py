@@ -106,6 +106,7 @@ def carry_out(
     """
     from mlpipe.engine.budget import plan as make_plan
     from mlpipe.engine.fit import check_repeatable, fitted
+    from mlpipe.engine.local import run
     from mlpipe.measure.host import processors
     from mlpipe.measure.memory import default_ceiling, keep_heap_trimmed
 
@@ -123,8 +124,6 @@ def carry_out(
         return None
     record = _new_record(plan, request, session)
     with measured(record, request.command[0], session, request.flags, request.kept) as (meter, advance):
-        from mlpipe.engine.local import run
-
         plan = fitted(pipeline, plan, meter, advance)
         rows = run(plan, meter, advance)
         record.result = result(rows)

@@ -169,7 +169,10 @@ def measured(
     memory = MemorySampler(meter=meter)
     try:
         with memory, _progress(session, flags, total, label) as progress:
-            yield meter, _whole_bytes(progress.advance, total, int(record.plan.get("passes_over_source", 1)))
+            try:
+                yield meter, _whole_bytes(progress.advance, total, int(record.plan.get("passes_over_source", 1)))
+            finally:
+                meter.stop()
     except BaseException as error:
         code, message = explain(error)
         record.finish(meter, memory, _status(error), error=message, exit_code=code)

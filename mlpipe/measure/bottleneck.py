@@ -145,7 +145,7 @@ def _computing(facts: RecordFacts, group: _Group, stage: StageFacts) -> Bottlene
             "compute", stage, share, f"{name} took {_percent(share)} of the time, most of it idle",
             "it sleeps, or waits for a disk, a lock or another program: look there",
         )  # fmt: skip
-    sentence = f"compute-bound in {name}; {busy} of {given} threads busy"
+    sentence = f"compute-bound in {name}; {busy} of {given} thread{'s' * (given > 1)} busy"
     if busy < given:
         help_ = "it runs in fewer threads than it may: larger blocks (--memory) or another stage may use them all"
         if "apply-python" in name:

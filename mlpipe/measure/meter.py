@@ -129,8 +129,8 @@ class Lane:
             totals[left] += spent
         else:
             totals[left] = spent
-            if left == "wait_in" and self.first_wait_ns is None:
-                self.first_wait_ns = spent
+        if left == "wait_in" and left != state and self.first_wait_ns is None:
+            self.first_wait_ns = totals[left]
         self._since = now
         self._state = state
         if (left in _AT_WORK) != (state in _AT_WORK):
