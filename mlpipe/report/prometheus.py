@@ -6,6 +6,7 @@ lie in one directory.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -81,9 +82,10 @@ def last_success(text: str) -> float | None:
     """
     found = _KEPT.search(text)
     try:
-        return float(found[1]) if found else None
+        when = float(found[1]) if found else math.nan
     except ValueError:
         return None
+    return when if math.isfinite(when) else None
 
 
 def _of_the_run(record: RecordFacts, before: str) -> Iterator[_Metric]:
