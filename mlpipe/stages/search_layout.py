@@ -141,6 +141,8 @@ def choose_layout(sizes: Sizes, room: Room) -> Layout:
         if queries < fewest:
             continue
         found = Layout(queries, layout.read_rows, layout.step_rows, layout.held)
+        if found.held:
+            return found
         cost = found.passes(sizes.rows) * (1 + BLOCK_COST / (found.read_rows * sizes.row_bytes))
         if cost < least:
             best, least = found, cost
