@@ -17,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from mlpipe.errors import InputError, MemoryCeilingError, UsageError
 from mlpipe.link import Block, Blocks, Labels, Room, Source, Spec
 from mlpipe.nearest import kneighbors
+from mlpipe.predicting import kneighbors_predict
 from mlpipe.readers.array import ArraySource
 from mlpipe.stages import known
 from mlpipe.stages.streaming import Streaming
@@ -320,3 +321,33 @@ def test_search_and_vote_as_one_stage() -> None:
     with pytest.raises(MemoryCeilingError) as raised:
         both.hold(Spec(50, (6,), np.dtype("f8")), Room(1000, 2, block_rows=7))
     both.hold(Spec(50, (6,), np.dtype("f8")), Room(raised.value.needs, 2, block_rows=7))
+
+
+def test_predictions_of_arrays() -> None:
+    random = np.random.default_rng(2)
+    data, queries = random.standard_normal((300, 4)), random.standard_normal((40, 4))
+    for labels in (random.integers(0, 5, 300), random.integers(0, 5, 300).astype(">i4"), random.random(300)[::-1]):
+        kind = KNeighborsRegressor if labels.dtype.kind == "f" else KNeighborsClassifier
+        for weighted in (False, True):
+            oracle = kind(7, algorithm="brute", weights="distance" if weighted else "uniform").fit(data, labels)
+            found = kneighbors_predict(queries, data, labels, 7, weighted=weighted)
+            np.testing.assert_allclose(found, oracle.predict(queries), rtol=1e-12)
+    alone = kneighbors_predict(data, None, labels, 3, "cityblock", dtype="f4")
+    distances, indices = kneighbors(data, k=3, metric="cityblock", dtype="f4")
+    np.testing.assert_array_equal(alone, averaged(indices, distances, labels, False))
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ({"labels": [1, 2]}, InputError, "labels: 2 labels, but D has 3 rows"),
+        ({"weighted": True, "largest": True}, UsageError, "only distances weigh"),
+        ({"weighted": True, "metric": "dot"}, UsageError, "a product is no distance"),
+        ({"k": 4}, InputError, "k = 4"),
+        ({"D": [[np.nan]] * 3}, InputError, "query 0 has no neighbours"),
+    ],
+)
+def test_arrays_that_do_not_do(how: Any, error: type[Exception], message: str) -> None:
+    given = {"Q": [[1.0]], "D": [[1.0], [2.0], [3.0]], "labels": [1, 2, 3], "k": 2, **how}
+    with pytest.raises(error, match=message):
+        kneighbors_predict(**given)
