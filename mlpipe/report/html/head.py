@@ -122,15 +122,14 @@ def _tile(
 
 
 def _amounts(record: Facts) -> Markup | None:
-    """Show how much came out of the last link that counted."""
-    output = mapped(record.get("output"))
+    """Show how many rows the last link handed on or took that had any."""
     counted = [stage for stage in mappings(record.get("stages")) if number(stage.get("rows")) is not None]
     if not counted:
         return None
-    rows = number(counted[-1].get("rows"))
-    nbytes = number(output.get("bytes"))
-    more = f"{size(nbytes)} written" if nbytes is not None else f"out of {text(counted[-1].get('name'))}"
-    return _tile("rows", rows, count, more, "")
+    last = next((stage for stage in reversed(counted) if number(stage.get("rows"))), counted[-1])
+    nbytes = number(mapped(record.get("output")).get("bytes"))
+    more = f"{size(nbytes)} written" if nbytes is not None else f"through {text(last.get('name'))}"
+    return _tile("rows", number(last.get("rows")), count, more, "")
 
 
 def _processors(record: Facts) -> str:

@@ -34,7 +34,7 @@ from mlpipe.report.html.stages import flow_table, thread_table, time_table
 from mlpipe.report.html.tables import section
 
 LONGEST_TITLE = 120
-HINT = "Point at a moment, or reach a lane with Tab and move with the arrow keys."
+HINT = "Point at a moment or tap it, or reach a lane with Tab and move with the arrow keys."
 
 
 def render(record: RecordFacts, other: RecordFacts | None = None) -> str:
