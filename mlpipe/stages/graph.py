@@ -93,7 +93,7 @@ class Graphing(Streaming):
         piece = min(whole, room.nbytes - counts - kept)
         if in_file:
             check_directory(self.directory, lists)
-        facts = {"mutual": self.mutual, "lists": f"in {self.directory}" if in_file else "in memory"}
+        facts = {"mutual": self.mutual, "lists_kept": f"in {self.directory}" if in_file else "in memory"}
         nbytes = {"lists": kept, "counts": counts, "pieces": max(piece, least)}
         return Held(room.block_rows, spec.dtype, nbytes, facts, Layout(in_file, max(piece, least), spec))
 

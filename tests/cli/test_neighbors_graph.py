@@ -93,7 +93,7 @@ def test_the_same_for_any_memory(run: Run, tmp_path: Path, monkeypatch: pytest.M
     for memory in ("210MiB", "900MiB"):
         options = ["neighbors", "x.npy", "-k40", "--graph", "csr", "--memory", memory]
         plan = json.loads(run(*options, "-n", "--json").out)
-        plans[memory] = next(stage for stage in plan["stages"] if stage["stage"] == "graph")["lists"]
+        plans[memory] = next(stage for stage in plan["stages"] if stage["stage"] == "graph")["lists_kept"]
         assert run(*options, "-o", f"{memory}.npz").code == 0
     assert plans == {"210MiB": "in .", "900MiB": "in memory"}
     assert Path("210MiB.npz").read_bytes() == Path("900MiB.npz").read_bytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +206,21 @@ def test_a_dry_run_reads_nothing(files: dict[str, Array], run: Run) -> None:
     assert stages["vote"]["task"] == "classify"
     assert stages["vote"]["bytes_held"]["labels"] >= 300 * 8
     assert list(stages) == ["neighbors", "vote", "compare", "summary"]
+
+
+def test_queries_from_stdin_and_of_unknown_number(files: dict[str, Array], run: Run) -> None:
+    whole = run("neighbors", "Q.npy", "D.npy", "-k3", "--labels", "y.npy", "-o", "-").out
+    command = [sys.executable, "-m", "mlpipe", "-q", "neighbors", "-", "D.npy", "-k3", "--labels", "y.npy", "-o", "-"]
+    done = subprocess.run(command, input=Path("Q.npy").read_bytes(), capture_output=True, check=True)
+    assert done.stdout.decode() == whole
+    chain = "read Q.npy then dedup then neighbors D.npy -k 3 --labels y.npy then write some.npy"
+    assert run("run", *shlex.split(chain)).code == 0
+    labels = np.array([int(line.split(",")[1]) for line in whole.splitlines()[1:]])
+    np.testing.assert_array_equal(np.load("some.npy"), labels)
+
+
+def test_labels_beside_shards(files: dict[str, Array], run: Run) -> None:
+    chain = "read D.npy --labels y.npy then write parts/ --rows-per-shard 120"
+    assert run("run", *shlex.split(chain)).code == 0
+    whole = run("neighbors", "Q.npy", "D.npy", "--labels", "y.npy", "-o", "-").out
+    assert run("neighbors", "Q.npy", "parts", "--labels", "parts/*-labels.npy", "-o", "-").out == whole

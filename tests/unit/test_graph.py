@@ -109,12 +109,12 @@ def test_pieces_and_files_change_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("mlpipe.stages.links.CHUNK_BYTES", 1000)
     indices, distances = links(np.random.default_rng(2), 500, 9, "f4")
     whole, held = graph(indices, distances, mutual)
-    assert (held.facts["lists"], len(whole)) == ("in memory", 1)
+    assert (held.facts["lists_kept"], len(whole)) == ("in memory", 1)
     with pytest.raises(MemoryCeilingError) as raised:
         graph(indices, distances, mutual, nbytes=100)
     for nbytes in (raised.value.needs, raised.value.needs * 3 // 2):
         some, held = graph(indices, distances, mutual, nbytes=nbytes, directory=tmp_path)
-        assert held.facts["lists"] == f"in {tmp_path}"
+        assert held.facts["lists_kept"] == f"in {tmp_path}"
         assert len(some) > 5
         for name in ("counts", "neighbours", "distances"):
             joined = np.concatenate([getattr(piece, name) for piece in some])
