@@ -22,6 +22,7 @@ TITLES = {
     "counting": "Counting",
     "statistics": "Statistics",
     "exactness": "Exactness",
+    "metering": "Measuring",
     "startup": "Start",
 }
 

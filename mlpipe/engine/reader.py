@@ -114,8 +114,9 @@ class Reader:
 
     def _next(self, lane: Lane) -> tuple[int, Block] | None:
         """The next range and its number, with buffers: whoever comes first gets both, so that none is waited for."""
-        with lane.state("wait_out"):
-            self._turn.acquire()
+        if not self._turn.acquire(blocking=False):
+            with lane.state("wait_out"):
+                self._turn.acquire()
         try:
             start, stop = next(self._ranges, (0, 0))
             if start == stop:

@@ -35,7 +35,7 @@ DEFAULT_CEILING = 2**30
 _ROOT = Path("/")
 _M_TRIM_THRESHOLD = -1  # from <malloc.h>
 _TRIM_THRESHOLD = 128 * 1024
-_LEAST_PAUSE = 0.01  # seconds; a sample takes some 0.1 ms
+_LEAST_PAUSE = 0.02  # seconds; a sample takes some 0.1 ms
 
 
 def anonymous_bytes(root: Path = _ROOT) -> int | None:
@@ -334,7 +334,7 @@ def _field(path: Path, key: str) -> int | None:
 def _fields(path: Path, keys: Sequence[str]) -> list[int | None]:
     """Values of several such lines."""
     try:
-        text = b"\n" + path.read_bytes()
+        text = b"\n" + _read(str(path))
     except OSError:
         return [None] * len(keys)
     found: list[int | None] = []
@@ -348,19 +348,32 @@ def _fields(path: Path, keys: Sequence[str]) -> list[int | None]:
 def _descendants(process: Path, root: Path) -> list[Path]:
     """Processes started by this one and by those, still alive."""
     found: list[Path] = []
+    tasks = f"{process}/task"
     try:
-        tasks = list((process / "task").iterdir())
+        names = os.listdir(tasks)  # noqa: PTH208 - a sample makes none of the objects that it can do without
     except OSError:
         return found
-    for task in tasks:
+    for name in names:
         try:
-            children = (task / "children").read_bytes().split()
+            children = _read(f"{tasks}/{name}/children").split()
         except OSError:  # the thread has ended meanwhile
             continue
         for child in children:
             directory = root / "proc" / os.fsdecode(child)
             found += [directory, *_descendants(directory, root)]
     return found
+
+
+def _read(path: str) -> bytes:
+    """Content of a small file; in a third less time than `Path.read_bytes`, which asks for its size first."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = b""
+        while more := os.read(file, 1 << 14):
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 def _larger(known: int | None, new: int | None) -> int | None:

@@ -9,7 +9,11 @@ import pytest
 
 from benchmarks.exactness import CASES, relative_errors
 from benchmarks.harness import Goal, Part, Race, Table
+from benchmarks.metering import Pairs, chains
 from benchmarks.results import render
+from mlpipe.engine.budget import plan
+from mlpipe.engine.local import run as carry_out
+from mlpipe.measure.meter import Meter
 
 TRIANGLE = np.array([[1e6, 1e6], [1e6 + 3, 1e6 + 4]])
 
@@ -60,3 +64,19 @@ def test_results_show_every_goal_and_every_row():
     assert "| fast | 2.00× | yes | `make bench ARGS=startup` |" in lines
     assert "| small | 1/2 | **no** | `make bench ARGS=startup` |" in lines
     assert r"| 1 \| 2 | 3 |" in lines
+
+
+def test_overhead_is_best_against_best_and_pair_against_pair():
+    pairs = Pairs(off=[(1.0, 2.0), (2.0, 4.0)], on=[(1.5, 2.2), (2.02, 3.0)])
+    assert pairs.overhead(0) == pytest.approx(0.5)
+    assert pairs.overhead(1) == pytest.approx(0.1)
+    assert pairs.median(0) == pytest.approx((0.5 + 0.01) / 2)
+
+
+def test_runs_with_the_meter_and_without_give_the_same_rows(tmp_path):
+    path = tmp_path / "X.npy"
+    np.save(path, np.random.default_rng(1).random((3000, 8), dtype=np.float32))
+    for chain in chains(str(path)).values():
+        with chain.opened() as pipeline:
+            made = plan(pipeline, 1 << 30, 2)
+            assert carry_out(made) == carry_out(made, Meter()) == 3000
