@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlpipe.measure.schema import RecordFacts
+from mlpipe.measure.schema import RecordFacts, load_record
 from mlpipe.measure.sizes import format_duration, format_size
 from mlpipe.report.html import render
 from mlpipe.report.html.figures import percent
@@ -23,6 +23,7 @@ from tests.made_records import empty, made, odd_records, profiled
 
 Open = Callable[..., Any]
 NASTY = '</script><script>window.bad=1</script><img src="http://example.com/x.png" onerror="window.bad=1">'
+SAMPLE = Path(__file__).parents[1] / "records" / "sample.json"
 STANDARDIZE = 5  # its place among the stages
 
 
@@ -91,6 +92,16 @@ def test_figures_are_those_of_the_record(opened: Open) -> None:
     ]
     assert page.locator("h1").inner_text() == "Compute-bound in standardize; 2 of 2 threads busy"
     assert json.loads(page.locator("#record").text_content()) == record
+
+
+def test_a_record_of_a_run_shows_its_figures(opened: Open) -> None:
+    record: Any = load_record(SAMPLE)
+    page = opened(render(record))
+    shown = [row[3]["value"] for row in cells(page, "times")]
+    assert [None if each is None else float(each) for each in shown] == [stage["self_s"] for stage in record["stages"]]
+    for picture in page.locator("#time svg[data-wall]").all():
+        point(page, picture, 0.5)
+        assert page.locator("#tip .when").inner_text()
 
 
 def test_the_script_writes_figures_as_the_rest_does(opened: Open) -> None:

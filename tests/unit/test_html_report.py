@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlpipe.measure.schema import RecordFacts
+from mlpipe.measure.schema import RecordFacts, load_record
 from mlpipe.report.html import render
 from mlpipe.report.html.axis import Span, area, byte_ticks, round_step, time_step
 from mlpipe.report.html.changes import Change, changes, headline
@@ -28,6 +28,7 @@ from mlpipe.report.html.lanes import STATES, threads
 from tests.made_records import empty, made, odd_records, profiled
 
 HERE = Path(__file__).parents[2] / "mlpipe" / "report" / "html"
+SAMPLE = Path(__file__).parents[1] / "records" / "sample.json"
 STYLE, SCRIPT = (HERE / "style.css").read_text(), (HERE / "script.js").read_text()
 ALLOWED = {"href": ("#",), "src": ()}
 NASTY = st.text(st.sampled_from("<>&\"'/=-! \n\t\\`;scriptyle\x00\u2028\u202e\ud800é"), max_size=30)
@@ -77,7 +78,7 @@ def checked(page: str) -> Checked:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(odd_records(), st.none() | odd_records())
 def test_any_record_gives_a_well_formed_page(record: RecordFacts, other: RecordFacts | None) -> None:
     page = render(record, other)
@@ -88,6 +89,15 @@ def test_any_record_gives_a_well_formed_page(record: RecordFacts, other: RecordF
         assert re.fullmatch(r"[MLHVZ0-9. ]+", path), path
         numbers = [float(each) for each in re.findall(r"[0-9.]+", path)]
         assert all(0 <= each <= 1000 for each in numbers)
+
+
+def test_a_record_of_a_run_gives_a_page() -> None:
+    record = load_record(SAMPLE)
+    found = checked(render(record, record))
+    words = "".join(found.words)
+    assert all(stage["name"] in words for stage in record["stages"])
+    assert "As fast as before" in words
+    assert json.loads(found.blocks["record"]) == record
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
 from mlpipe.errors import InputError
-from mlpipe.measure.metrics import PROCESS_METRICS, STAGE_METRICS, Metric, figures
+from mlpipe.measure.metrics import PROCESS_METRICS, STAGE_METRICS, Metric, figures, stage_figures
 from mlpipe.measure.schema import RecordFacts
 from mlpipe.report.html.figures import duration
 
@@ -64,26 +63,44 @@ class Change:
 
 def changes(record: RecordFacts, other: RecordFacts) -> list[Change]:
     """Give every figure that at least one of two records has."""
-    return [found for metric in _metrics(record, other) if (found := _change(metric, record, other)) is not None]
+    found = [_of_process(field, record, other) for field in PROCESS_METRICS]
+    before, now = (_of_stages(each, _of_runs(record, other)) for each in (other, record))
+    for name in dict.fromkeys(stage["name"] for each in (other, record) for stage in each["stages"]):
+        for field in STAGE_METRICS:
+            metric = Metric(name, field)
+            found.append(Change(metric, _known(before, metric), _known(now, metric)))
+    return [change for change in found if change.before or change.now]
 
 
-def _metrics(record: RecordFacts, other: RecordFacts) -> Iterator[Metric]:
-    yield from (Metric(None, field) for field in PROCESS_METRICS)
-    names = dict.fromkeys(stage["name"] for each in (other, record) for stage in each["stages"])
-    yield from (Metric(name, field) for name in names for field in STAGE_METRICS)
+def _of_runs(record: RecordFacts, other: RecordFacts) -> bool:
+    """Whether both were run several times, or once, by `mlpipe profile`: then those runs are compared."""
+    return all(each["profile"] is not None and each["profile"]["runs"] for each in (record, other))
 
 
-def _change(metric: Metric, record: RecordFacts, other: RecordFacts) -> Change | None:
-    of_runs = bool(record["profile"] and other["profile"])
-    before, now = _figures(other, metric, of_runs), _figures(record, metric, of_runs)
-    return Change(metric, before, now) if before or now else None
+def _of_process(field: str, record: RecordFacts, other: RecordFacts) -> Change:
+    metric = Metric(None, field)
+    of_runs = _of_runs(record, other)
+    found = []
+    for each in (other, record):
+        try:
+            found.append(figures(each, metric, "record", of_runs=of_runs))
+        except InputError:  # not measured
+            found.append([])
+    return Change(metric, *found)
 
 
-def _figures(record: RecordFacts, metric: Metric, of_runs: bool) -> list[float]:
-    try:
-        return figures(record, metric, "record", of_runs=of_runs)
-    except InputError:  # not measured, or no such stage
-        return []
+def _of_stages(record: RecordFacts, of_runs: bool) -> list[dict[str, dict[str, float | None]]]:
+    """Give the figures of all stages, of each run."""
+    profile = record["profile"]
+    runs = [run["stages"] for run in profile["runs"]] if of_runs and profile is not None else []
+    return runs if any(runs) else [stage_figures(record)]
+
+
+def _known(runs: list[dict[str, dict[str, float | None]]], metric: Metric) -> list[float]:
+    """Give a figure of a stage of each run; nothing if one lacks it."""
+    values = [run.get(metric.stage or "", {}).get(metric.key) for run in runs]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
 
 
 def headline(record: RecordFacts, other: RecordFacts) -> str:
@@ -97,8 +114,8 @@ def headline(record: RecordFacts, other: RecordFacts) -> str:
     >>> headline(old, new)
     '1.50 times as slow: 1.50 s instead of 1.00 s'
     """
-    wall = _change(Metric(None, "wall"), record, other)
-    if wall is None or not wall.old or not wall.new:
+    wall = _of_process("wall", record, other)
+    if not wall.old or not wall.new:
         return "Two runs side by side"
     told = f"{duration(wall.new)} instead of {duration(wall.old)}"
     if wall.verdict == "same":
