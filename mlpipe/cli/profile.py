@@ -15,7 +15,7 @@ import typer
 from mlpipe.cli.report_compare import Anyway, FailOn
 from mlpipe.cli.session import Session, session_of
 from mlpipe.cli.text import complain
-from mlpipe.errors import Interrupted, UsageError
+from mlpipe.errors import Interrupted, OutputError, UsageError
 
 if TYPE_CHECKING:
     from mlpipe.measure.child import Ended
@@ -30,6 +30,16 @@ CONFIG = "mlpipe.toml"
 MOST_RUNS = 1000
 SHORTEST, LONGEST = 0.001, 3600.0
 
+
+def _complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Names of commands, in the first place."""
+    from mlpipe.cli.main import COMMANDS
+
+    if context.params.get("command"):
+        return []
+    return [(name, text) for name, text in COMMANDS.items() if name.startswith(incomplete) and name != "profile"]
+
+
 Seconds = Annotated[float, typer.Option("--interval", metavar="S", help="Seconds between samples of memory.")]
 
 
@@ -38,7 +48,10 @@ def profile(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND …", help="Any mlpipe command and its arguments.", show_default=f"run --config {CONFIG}"
+            metavar="COMMAND …",
+            help="Any mlpipe command and its arguments.",
+            show_default=f"run --config {CONFIG}",
+            autocompletion=_complete,
         ),
     ] = None,
     memory: Annotated[
@@ -235,7 +248,7 @@ def _measure(wanted: _Wanted, session: Session) -> tuple[RecordFacts | None, End
     from mlpipe.measure.profiles import profiled
 
     measured: list[Run] = []
-    with tempfile.TemporaryDirectory(prefix="mlpipe-profile-") as directory:
+    with _scratch() as directory:
         for number in range(wanted.warmup + wanted.runs):
             last = number == wanted.warmup + wanted.runs - 1
             run = _run_once(wanted, session, Path(directory), silent=not last)
@@ -251,6 +264,14 @@ def _measure(wanted: _Wanted, session: Session) -> tuple[RecordFacts | None, End
     interval = wanted.interval if wanted.memory else None
     record = profiled(wanted.command, measured, interval=interval, sampler=sampler, lines=wanted.lines)
     return record, run.ended
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where the command leaves its record."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="mlpipe-profile-")
+    except OSError as error:
+        raise OutputError(f"no temporary directory: {error.strerror}; set TMPDIR to one that can be written") from None
 
 
 def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: bool) -> Run:

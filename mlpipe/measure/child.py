@@ -40,8 +40,9 @@ class Ended:
     wall_s, cpu_s : float
         From before it was started to its end, start of the interpreter included; its CPU time and that of the
         processes it waited for.
-    rss_peak : int
-        Largest resident size, as the kernel tells its parent; since the last sample, if there were any.
+    rss_peak : int or None
+        Largest resident size, as the kernel tells its parent; since the last sample, if there were any. None if it was
+        not larger than that of this process: it was a copy of it at first, and the kernel counts that, too.
     major_faults : int
         Pages that had to be read from a disk.
     sampler : ProcessSampler or None
@@ -54,7 +55,7 @@ class Ended:
     started: str
     wall_s: float
     cpu_s: float
-    rss_peak: int
+    rss_peak: int | None
     major_faults: int
     sampler: ProcessSampler | None
 
@@ -100,6 +101,9 @@ def run_to_end(
             wall = perf_counter() - began
         signals.hand_on_to(None)
         _, status, usage = os.wait4(process.pid, 0)
+    peak = _peak_of_its_own(usage)
+    if sampler is not None and peak is not None:
+        sampler.finish(wall, peak)
     code = process.returncode = os.waitstatus_to_exitcode(status)
     return Ended(
         exit_code=code if code >= 0 else 128 - code,
@@ -108,14 +112,16 @@ def run_to_end(
         started=started,
         wall_s=wall,
         cpu_s=usage.ru_utime + usage.ru_stime,
-        rss_peak=_bytes(usage),
+        rss_peak=peak,
         major_faults=usage.ru_majflt,
         sampler=sampler,
     )
 
 
-def _bytes(usage: resource.struct_rusage) -> int:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _peak_of_its_own(usage: resource.struct_rusage) -> int | None:
+    unit = 1 if sys.platform == "darwin" else 1024
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage.ru_maxrss * unit if usage.ru_maxrss > ours else None
 
 
 class _Signals:

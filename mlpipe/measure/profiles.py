@@ -136,6 +136,8 @@ def _see_from_outside(record: RecordFacts, run: Run) -> None:
     """Raise peaks of memory to what was seen from outside: resetting the kernel's mark hides some from the inside."""
     process, sampler = record["process"], run.ended.sampler
     process["rss_peak"] = _rss_peak(run)
+    if process["rss_peak"] is None:
+        record["not_measured"]["process.rss_peak"] = "less than that of profile itself; sampled with --memory"
     if sampler is not None:
         process["anonymous_peak"] = merged_peak([process["anonymous_peak"], sampler.peak("anonymous")])
         process["file_backed_peak"] = merged_peak([process["file_backed_peak"], sampler.peak("file_backed")])

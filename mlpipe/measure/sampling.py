@@ -165,6 +165,11 @@ class ProcessSampler:
         self.children = max(self.children, len(processes) - 1)
         self.series.append(total)
 
+    def finish(self, at: float, rss_peak: int) -> None:
+        """Note the mark that the kernel left when the process ended, which is the peak since the last sample."""
+        if self._resettable and self.peak("rss_peak") is not None:
+            self.series.append(Sample(at, rss_peak=rss_peak))
+
     def _of(self, number: int) -> Sample:
         """One process; nothing of one that has ended."""
         directory = self._root / "proc" / str(number)

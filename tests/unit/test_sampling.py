@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -130,8 +131,15 @@ def test_time_and_processors_of_a_child() -> None:
     )
     assert ended.wall_s >= 0.5
     assert 0.3 <= ended.cpu_s < ended.wall_s
-    assert ended.rss_peak > MIB
     assert (ended.exit_code, ended.killed, ended.signum, ended.sampler) == (0, False, None, None)
+
+
+def test_the_peak_of_a_child_is_its_own() -> None:
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert run_to_end(["/bin/sleep", "0"], os.environ).rss_peak is None  # it was a copy of this process at first
+    larger = run_to_end([sys.executable, "-c", f"bytearray({ours})"], os.environ).rss_peak
+    assert larger is not None
+    assert ours < larger < ours + 50 * MIB
 
 
 def test_a_child_that_a_signal_ends_has_the_exit_code_of_a_shell() -> None:
