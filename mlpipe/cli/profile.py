@@ -298,18 +298,19 @@ def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: boo
             aside.seek(0)
             typer.echo(aside.read().decode(errors="backslashreplace"), err=True, nl=False)
     found, reasons = _read_lines(lines)
-    return Run(ended, _read_record(record), found, reasons)
+    return Run(ended, _read_record(record, wanted.command), found, reasons)
 
 
 def _session_flags(session: Session) -> list[tuple[str, bool]]:
     return [("--quiet", session.quiet), ("--verbose", session.verbose), ("--debug", session.debug)]
 
 
-def _read_record(path: Path) -> RecordFacts | None:
-    """What the command wrote of itself, if it came to that."""
+def _read_record(path: Path, command: list[str]) -> RecordFacts | None:
+    """What the command wrote of itself, if it came to that; not what other commands did that it started."""
     from mlpipe.measure.schema import load_record
 
-    return load_record(path) if path.exists() else None
+    record = load_record(path) if path.exists() else None
+    return record if record is not None and record["command"] == command else None
 
 
 def _read_lines(path: Path) -> tuple[list[Any] | None, list[str]]:
