@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,57 @@ SMALL = 1 << 20
 Csr = tuple[Array, Array, Array]
 
 
+@overload
+def radius_neighbors(
+    Q: npt.ArrayLike,
+    D: npt.ArrayLike | None = None,
+    radius: float = 1.0,
+    metric: str = "euclidean",
+    *,
+    max_neighbors: int | None = None,
+    count_only: Literal[False] = False,
+    largest: bool = False,
+    p: float | None = None,
+    w: npt.ArrayLike | None = None,
+    V: npt.ArrayLike | None = None,
+    VI: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    threads: int | None = None,
+) -> Csr: ...
+@overload
+def radius_neighbors(
+    Q: npt.ArrayLike,
+    D: npt.ArrayLike | None = None,
+    radius: float = 1.0,
+    metric: str = "euclidean",
+    *,
+    max_neighbors: int | None = None,
+    count_only: Literal[True],
+    largest: bool = False,
+    p: float | None = None,
+    w: npt.ArrayLike | None = None,
+    V: npt.ArrayLike | None = None,
+    VI: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    threads: int | None = None,
+) -> Array: ...
+@overload
+def radius_neighbors(
+    Q: npt.ArrayLike,
+    D: npt.ArrayLike | None = None,
+    radius: float = 1.0,
+    metric: str = "euclidean",
+    *,
+    max_neighbors: int | None = None,
+    count_only: bool,
+    largest: bool = False,
+    p: float | None = None,
+    w: npt.ArrayLike | None = None,
+    V: npt.ArrayLike | None = None,
+    VI: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    threads: int | None = None,
+) -> Csr | Array: ...
 def radius_neighbors(
     Q: npt.ArrayLike,
     D: npt.ArrayLike | None = None,
@@ -196,7 +248,7 @@ class _Radius:
             inside = within(values, self.radius, largest=self.largest)
             indptr[1 + start : 1 + start + len(values)] = inside.sum(axis=1)
             indices.append(places[inside])
-            distances.append(values[inside])
+            distances.append(values[inside] + 0)  # -0 becomes 0
         np.cumsum(indptr, out=indptr)
         return indptr, np.concatenate(indices), np.concatenate(distances)
 

@@ -11,9 +11,11 @@ from mlpipe.readers.inputs import open_inputs
 from mlpipe.readers.npy import NpySource
 from mlpipe.stages.metrics import Measure, find
 from mlpipe.stages.nearest_rows import NearestRows
+from mlpipe.stages.nearest_within import NearestWithin
 from mlpipe.stages.neighbors import Neighbors
+from mlpipe.stages.radius_rows import RadiusRows
 from mlpipe.stages.shapes import check_rows
-from mlpipe.stages.voting import Predicting, Voting
+from mlpipe.stages.voting import Predicting, Voting, check_weighing
 
 _NEEDED = {"seuclidean": ("V", "--variance"), "mahalanobis": ("VI", "--inverse-covariance")}
 
@@ -95,6 +97,8 @@ def stage_of(
     queries : Source, optional
         Where the rows come from, unchanged, if that is known: what the metric lacks is computed of both.
     """
+    if verb.radius is not None:
+        return within_of(verb, data, measure, queries)
     nearest = nearest_of(verb, data, measure, queries)
     return nearest if verb.labels is None else Predicting(nearest, voting_of(verb, data, opening))
 
@@ -102,6 +106,19 @@ def stage_of(
 def nearest_of(verb: Neighbors, data: Source, measure: Measure, queries: Source | None = None) -> NearestRows:
     """The stage that finds the k nearest."""
     return NearestRows(data, verb.count, measure, verb.dtype, verb.largest, verb.self_, queries, verb.give)
+
+
+def within_of(
+    verb: Neighbors, data: Source, measure: Measure, queries: Source | None = None
+) -> RadiusRows | NearestWithin:
+    """The stage that finds all within a radius, or counts them, or finds the nearest of them."""
+    radius = float(verb.radius or 0)
+    if verb.max_neighbors is None:
+        return RadiusRows(
+            data, radius, measure, verb.dtype, verb.largest, verb.self_, queries, count_only=verb.count_only
+        )
+    most = max(1, min(verb.max_neighbors, int(data.spec.rows or 0) - verb.self_))
+    return NearestWithin(data, most, measure, verb.dtype, verb.largest, verb.self_, queries, verb.give, radius=radius)
 
 
 def voting_of(verb: Neighbors, data: Source, opening: Opening) -> Voting:
@@ -112,8 +129,8 @@ def voting_of(verb: Neighbors, data: Source, opening: Opening) -> Voting:
     UsageError
         For what is no distance and cannot weigh, and for labels from stdin.
     """
-    if verb.weighted and find(verb.metric).name == "dot":
-        raise UsageError("neighbors --weighted --metric dot: a product is no distance; leave --weighted out")
+    if verb.weighted:
+        check_weighing(find(verb.metric).name, largest=verb.largest)
     labels = opened_values(str(verb.labels), "--labels", opening)
     return Voting(labels, data, verb.weighted, verb.task, verb.outlier_label)
 

@@ -39,8 +39,8 @@ TILE_COLUMNS = 512
 
 TASK_TILES = 16
 
-LEAST_HITS = 4 * TILE_COLUMNS
-"""Of a thread's buffer: half of it holds more than a row of a tile may add."""
+LEAST_HITS = 1 << 15
+"""Of a thread's buffer: with less there would be many passes. Half of it has to hold what a row of a tile may add."""
 
 SORTED_HITS = 1 << 16
 """That one task puts in order, or those of one query."""

@@ -93,6 +93,7 @@ def test_little_room_means_more_passes(monkeypatch: pytest.MonkeyPatch, largest:
     random = np.random.default_rng(1)
     X = random.integers(0, 3, (600, 4)).astype("f4")
     monkeypatch.setattr("mlpipe.radius.BUFFER_BYTES", 1)
+    monkeypatch.setattr("mlpipe.radius.LEAST_HITS", 2048)
     monkeypatch.setattr("mlpipe.radius.QUERY_BYTES", 20_000)
     monkeypatch.setattr("mlpipe.radius.BLOCK_BYTES", 5000)
     assert check(X[:90], X, 2, "sqeuclidean", threads, largest=largest) > 4096
@@ -102,6 +103,7 @@ def test_little_room_means_more_passes(monkeypatch: pytest.MonkeyPatch, largest:
 def test_one_query_with_more_neighbours_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     D = np.random.default_rng(2).integers(0, 1000, (9_000, 2))
     monkeypatch.setattr("mlpipe.radius.BUFFER_BYTES", 1)
+    monkeypatch.setattr("mlpipe.radius.LEAST_HITS", 2048)
     assert check(D[:2], D, np.inf, "cityblock", 2) == 18_000
 
 
