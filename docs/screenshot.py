@@ -13,8 +13,8 @@ from playwright.sync_api import sync_playwright
 DOCS = Path(__file__).parent
 DIGITS = DOCS.parent / "examples" / "data" / "digits.npy"
 CHAIN = (
-    "read digits.npy then shuffle --seed 7 then repeat --epochs 10 then noise --sigma 0.1 then standardize"
-    " then pairwise digits.npy --metric canberra then write distances.npy"
+    "read digits.npy then shuffle --seed 7 then repeat --epochs 2 then noise --sigma 0.1 then standardize"
+    " then pairwise digits.npy --metric minkowski --p 1.5 then write distances.npy"
 )
 WIDTH = 1040
 MOST_BYTES = 200_000

@@ -375,6 +375,8 @@ def test_what_did_not_end_is_marked(opened: Open, status: str) -> None:
     assert "after 1.60 s." in banner
     assert "out of <room>" in banner
     assert page.locator(f".status.{status}").inner_text() == status
+    assert [row[1]["value"] for row in cells(page, "arrays")] == ["input", "output, not written"]
+    assert " written" not in page.locator(".tiles").inner_text()
     assert opened(render(made())).locator(".bad.note").count() == 0
 
 

@@ -12,7 +12,8 @@ def arrays_table(record: Facts) -> Markup:
     """Say what was read and written."""
     rows = [_array("input", each) for each in mappings(record.get("inputs"))]
     output = record.get("output")
-    rows += [_array("output", mapped(output))] if output else []
+    role = "output" if record.get("status") == "done" else "output, not written"
+    rows += [_array(role, mapped(output))] if output else []
     if not rows:
         return element("p", "Nothing was read or written.", class_="none")
     headings = [
@@ -34,7 +35,7 @@ def _array(role: str, facts: Facts) -> Markup:
     written = [f"inode {inode:.0f}"] if inode is not None else []
     written += [f"{length:,.0f} bytes"] if length is not None else []
     written += [f"changed {instant(changed / 1e9)}"] if changed is not None else []
-    nothing = "an output has none" if role == "output" else "no file that could change"
+    nothing = "an output has none" if role != "input" else "no file that could change"
     return element(
         "tr",
         named(path),

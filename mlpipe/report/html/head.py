@@ -52,7 +52,7 @@ def header(record: Facts, compared: str | None) -> Markup:
         element("p", element("code", command), class_="command"),
         element("h1", _capital(compared or sentence)),
         element("p", element("b", "Now: "), sentence, class_="lead") if compared else None,
-        element("p", _capital(helping), class_="lead") if helping else None,
+        element("p", element("b", "What would help: "), helping, class_="lead") if helping else None,
         _partial(record),
         _tiles(record),
     )
@@ -127,7 +127,8 @@ def _amounts(record: Facts) -> Markup | None:
     if not counted:
         return None
     last = next((stage for stage in reversed(counted) if number(stage.get("rows"))), counted[-1])
-    nbytes = number(mapped(record.get("output")).get("bytes"))
+    done = record.get("status") == "done"  # else the old file is still there, or none
+    nbytes = number(mapped(record.get("output")).get("bytes")) if done else None
     more = f"{size(nbytes)} written" if nbytes is not None else f"through {text(last.get('name'))}"
     return _tile("rows", number(last.get("rows")), count, more, "")
 
