@@ -6,10 +6,10 @@ between two kernel calls. What is in flight is bounded by pools of buffers.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mlpipe.engine.budget import Plan
 from mlpipe.engine.reader import Reader
 from mlpipe.errors import at_link
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source
+from mlpipe.measure.compiling import compiling_told
 from mlpipe.measure.in_flight import InFlight
 from mlpipe.measure.meter import NULL_METER, Lane, Meter, State
 from mlpipe.pipeline import Pipeline
@@ -86,12 +87,13 @@ def iterate(plan: Plan, meter: Meter = NULL_METER, *, keep: bool = True) -> Bloc
         _check_unchanged(plan.pipeline)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalRun]:
     """A run, with the clocks of all that computes; when it is over every thread has ended."""
     meter.begin()
     pipeline = plan.pipeline
-    with Workers(plan.threads) as workers, meter.thread(COMPUTE):
+    measuring = nullcontext() if meter is NULL_METER else compiling_told()
+    with Workers(plan.threads) as workers, measuring, meter.thread(COMPUTE):
         names = [stage.name for stage in pipeline.stages] or ["hand on"]
         readers = {name: plan.readers if name == pipeline.reading else 1 for name in _sources(pipeline)}
         local = LocalRun(workers, meter, readers, names, reuse=reuse)
@@ -284,7 +286,7 @@ class LocalRun:
         """End all threads, but for one that is stuck in the system: that ends with the process."""
         self.stop()
         for thread in self._threads:
-            with contextlib.suppress(RuntimeError):  # a signal came before it was started
+            with suppress(RuntimeError):  # a signal came before it was started
                 thread.join(GRACE)
         for lane in self._clocks:
             lane.stop()

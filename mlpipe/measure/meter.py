@@ -38,6 +38,11 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
+def lane_at_work() -> Lane | None:
+    """For which lane the calling thread works; None if for none."""
+    return _threads.owner
+
+
 def _own(lane: Lane | None) -> None:
     """Have the calling thread work for a lane from now on."""
     now = thread_time_ns()
@@ -115,6 +120,11 @@ class Lane:
         self._ended: int | None = 0
         self._origin = origin
         self.timeline = Timeline(0, 0)
+
+    @property
+    def now(self) -> State:
+        """The state it is in."""
+        return self._state
 
     @property
     def lifetime_ns(self) -> int:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from mlpipe.measure import meter as module
+from mlpipe.measure.compiling import compiling_told
 from mlpipe.measure.meter import NULL_METER, STATES, Lane, Meter
 
 
@@ -177,3 +178,123 @@ def test_cpu_time_of_a_thread_goes_to_the_lane_at_work():
         while working.lifetime_ns < 20_000_000:
             pass
     assert waiting.cpu_ns < working.cpu_ns / 4
+
+
+def test_compiling_is_told_wherever_it_happens():
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def inner(x):
+        return x + 1
+
+    @numba.njit
+    def kernel(x):
+        return inner(x) * 2
+
+    meter = Meter()
+    reading, waiting = meter.lane("read"), meter.lane("waits")
+    reading.start()
+    waiting.start("wait_in")
+    with compiling_told(), compiling_told():
+        assert kernel(1) == 4
+        spent = reading.totals_ns["compile"]
+        assert kernel(2) == 6
+        with reading.state("compile"):
+            assert kernel(1.0) == 4.0
+            assert reading.now == "compile"
+        assert reading.now == "self"
+    then = dict(reading.totals_ns)
+    assert kernel(1j) == 2 + 2j
+    reading.stop()
+    waiting.stop()
+    assert 0 < spent < then["compile"] == reading.totals_ns["compile"]
+    assert set(waiting.totals_ns) == {"wait_in"}
+
+
+def test_a_thread_that_works_for_nobody_compiles_for_nobody():
+    numba = pytest.importorskip("numba")
+    lane = Meter().lane("read")
+    with lane, compiling_told():
+        thread = threading.Thread(target=lambda: numba.njit(lambda x: x)(1))
+        thread.start()
+        thread.join()
+    assert set(lane.totals_ns) == {"self"}
+
+
+def test_the_first_wait_ends_with_the_first_input(clock):
+    lane = Lane("compute")
+    lane.start("wait_in")
+    clock["wall"] += 3
+    lane.enter("wait_in")
+    clock["wall"] += 4
+    lane.enter("self")
+    lane.enter("wait_in")
+    clock["wall"] += 50
+    lane.stop()
+    assert (lane.first_wait_ns, lane.totals_ns["wait_in"]) == (7, 57)
+
+
+def test_a_first_input_that_was_there_already_was_not_waited_for(clock):
+    lane = Lane("write")
+    with lane:
+        lane.count(rows=1, nbytes=8)
+        lane.enter("wait_in")
+        clock["wall"] += 50
+    assert lane.first_wait_ns == 0
+
+
+def test_batches_take_what_was_spent_since_the_one_before(clock):
+    lane = Lane("compute")
+    lane.start()
+    for own in (5, 20, 90):
+        lane.enter("wait_in")
+        clock["wall"] += 1000
+        lane.enter("self")
+        clock["wall"] += own
+        lane.count(rows=1, nbytes=8)
+    lane.stop()
+    times = lane.durations
+    assert (times.count, times.quantile(0.5), times.longest) == (3, 20, 90)
+
+
+def test_a_lane_stopped_from_elsewhere_stays_stopped():
+    meter, lane = Meter(), Meter().lane("read")
+    lane.start("wait_out")
+    gone, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with meter.working(lane):
+            sum(range(200_000))
+            gone.set()
+            over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    gone.wait()
+    lane.stop()
+    spent = dict(lane.totals_ns)
+    over.set()
+    thread.join()
+    assert lane.totals_ns == spent
+    assert sum(spent.values()) == lane.lifetime_ns
+
+
+def test_threads_come_and_go_for_one_lane():
+    meter = Meter()
+    lane = meter.lane("read")
+    lane.start("wait_out")
+
+    def work() -> None:
+        with meter.working(lane):
+            sum(range(300_000))
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    lane.stop()
+    meter.stop()
+    assert lane.cpu_ns > 0
+    uses = [thread.use for thread in meter.phases[0].threads]
+    assert len(uses) == 3
+    assert lane.cpu_ns <= sum(use.cpu_ns for use in uses)
