@@ -48,7 +48,7 @@ def profile(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND …",
+            metavar="COMMAND",
             help="Any mlpipe command and its arguments.",
             show_default=f"run --config {CONFIG}",
             autocompletion=_complete,

@@ -34,9 +34,9 @@ def report_compare(
 
     A threshold is METRIC OP CHANGE. METRIC is wall, cpu, anon_peak, rss_peak, file_peak, bytes_read, bytes_written,
     major_faults, or stage.NAME. and one of self, wait_in, wait_out, compile, cpu, rows_per_s, bytes_per_s, anon_peak,
-    batch_p50, batch_p95, batch_max, rows, batches. OP is one of > >= < <=. CHANGE has a sign: +10%, +0.5s, +200MiB. A
-    figure that a record lacks is an error, never a pass. Runs with other inputs, commands, threads or hosts are not
-    compared, with exit code 4, nor are those that failed.
+    rss_peak, batch_p50, batch_p95, batch_max, rows, batches. OP is one of > >= < <=. CHANGE has a sign: +10%, +0.5s,
+    +200MiB. A figure that a record lacks is an error, never a pass. Runs with other inputs, commands, threads or hosts
+    are not compared, with exit code 4, nor are those that failed.
 
     Example: mlpipe report compare old.json new.json --fail-on 'wall>+10%' --fail-on 'stage.shuffle.anon_peak>+5%'
     """

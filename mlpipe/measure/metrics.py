@@ -3,21 +3,22 @@
 Figures of a stage are those of all its entries: of every thread and phase that bears its name. Times, rows and
 batches are added up; of batches' times and memory it is the largest.
 
-Memory belongs to the process, not to one of the threads that share it. ``stage.NAME.anon_peak`` is therefore the
-largest anonymous memory of the process while that stage was at work (by its timeline: working or compiling), a sample
-counting for the time since the one before it. Of stages that work at the same time it is the same.
+Memory belongs to the process, not to one of the threads that share it. ``stage.NAME.anon_peak`` and ``rss_peak`` are
+therefore the largest anonymous memory and resident size of the process while that stage was at work (by its timeline:
+working or compiling), a sample counting for the time since the one before it. Of stages that work at the same time
+they are the same. Marks that were reset after each sample make the resident size exact (``mlpipe profile --memory``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 from mlpipe.declare import nearest
 from mlpipe.errors import InputError
-from mlpipe.measure.schema import RecordFacts, StageFacts
+from mlpipe.measure.schema import ProfileSampleFacts, RecordFacts, StageFacts
 
 Kind = Literal["seconds", "bytes", "count", "per second"]
 
@@ -42,6 +43,7 @@ STAGE_METRICS: dict[str, tuple[str, Kind]] = {
     "rows_per_s": ("rows_per_s", "per second"),
     "bytes_per_s": ("bytes_per_s", "per second"),
     "anon_peak": ("anon_peak", "bytes"),
+    "rss_peak": ("rss_peak", "bytes"),
     "batch_p50": ("batch_p50_s", "seconds"),
     "batch_p95": ("batch_p95_s", "seconds"),
     "batch_max": ("batch_max_s", "seconds"),
@@ -100,24 +102,56 @@ def parse_metric(name: str) -> Metric | None:
     return Metric(stage, field) if name.startswith("stage.") and stage and field in STAGE_METRICS else None
 
 
-def stage_figures(record: RecordFacts) -> dict[str, dict[str, float | None]]:
+def stage_figures(record: RecordFacts, outside: ProfileSampleFacts | None = None) -> dict[str, dict[str, float | None]]:
     """The figures of each stage by name, in the order of the chain, by their keys in `STAGE_METRICS`.
 
     None stands for what was not measured, and for a state that the stage never was in.
+
+    Parameters
+    ----------
+    record : RecordFacts
+        Of the run.
+    outside : ProfileSampleFacts, optional
+        Memory as seen from outside, counted from the start of the process; by default what the record has of it.
     """
+    if outside is None and record["profile"] is not None:
+        outside = record["profile"]["samples"]
+    memory = list(_memory(record, outside))
     entries: dict[str, list[StageFacts]] = {}
     for stage in record["stages"]:
         entries.setdefault(stage["name"], []).append(stage)
-    return {name: _figures(record, found) for name, found in entries.items()}
+    return {name: _figures(found, memory) for name, found in entries.items()}
 
 
-def _figures(record: RecordFacts, entries: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+_Points = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Memory over time, counted from the start of the run."""
+
+    at: Sequence[float]
+    anonymous: _Points
+    resident: _Points
+
+
+def _memory(record: RecordFacts, outside: ProfileSampleFacts | None) -> Iterator[_Memory]:
+    samples = record["process"]["samples"]
+    yield _Memory(samples["t_s"], samples["anonymous"], samples["rss_peak"] or samples["rss"])
+    if outside is not None and record["startup_s"] is not None:
+        at = [moment - record["startup_s"] for moment in outside["t_s"]]
+        yield _Memory(at, outside["anonymous"], outside["rss_peak"] or outside["rss"])
+
+
+def _figures(entries: Sequence[Mapping[str, Any]], memory: Sequence[_Memory]) -> dict[str, float | None]:
     found: dict[str, float | None] = {key: _known(sum, entries, key) for key in _ADDED}
     found |= {key: _known(max, entries, key) for key in _LARGEST}
     seconds, rows, size = found["self_s"], found["rows"], _known(sum, entries, "bytes_out")
     found["rows_per_s"] = rows / seconds if rows is not None and seconds else None
     found["bytes_per_s"] = size / seconds if size is not None and seconds else None
-    found["anon_peak"] = _peak_at_work(record, entries)
+    spans = [span for entry in entries for span in _spans_at_work(entry)]
+    found["anon_peak"] = _largest(_peak_at_work(one.at, one.anonymous, spans) for one in memory)
+    found["rss_peak"] = _largest(_peak_at_work(one.at, one.resident, spans) for one in memory)
     return found
 
 
@@ -126,16 +160,18 @@ def _known(fold: Callable[[Any], float], entries: Sequence[Mapping[str, Any]], k
     return fold(values) if values else None
 
 
-def _peak_at_work(record: RecordFacts, entries: Sequence[Mapping[str, Any]]) -> float | None:
-    """The largest sample of anonymous memory that overlaps the work of some entries."""
-    samples = record["process"]["samples"]
-    spans = [span for entry in entries for span in _spans_at_work(entry)]
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _peak_at_work(at: Sequence[float], values: _Points, spans: Sequence[tuple[float, float]]) -> float | None:
+    """The largest sample that overlaps some spans; each stands for the time since the one before."""
     peak: float | None = None
-    for (before, until), anonymous in zip(pairwise([0.0, *samples["t_s"]]), samples["anonymous"], strict=True):
-        if anonymous is None or (peak is not None and anonymous <= peak):
+    for (before, until), value in zip(pairwise([min([0.0, *at[:1]]), *at]), values, strict=True):
+        if value is None or (peak is not None and value <= peak):
             continue
         if any(start < until and before < stop for start, stop in spans):
-            peak = anonymous
+            peak = value
     return peak
 
 
@@ -204,12 +240,11 @@ def _reason(record: RecordFacts, metric: Metric) -> str:
     keys = {
         "rows_per_s": ["rows_per_s", "self_s", "rows"],
         "bytes_per_s": ["bytes_per_s", "self_s", "bytes_out"],
-        "anon_peak": ["anon_peak"],
     }.get(metric.key, [metric.key])
     places = [f"stages.{metric.stage}.{key}" for key in keys] + [f"stages.{key}" for key in keys]
     if metric.stage is None:
         places = [metric.key, f"process.{metric.key}", f"profile.{metric.key}"]
-    elif metric.key == "anon_peak":
+    elif metric.key in ("anon_peak", "rss_peak"):
         places += ["process.samples.anonymous", "process.samples", "process.anonymous_peak"]
     told = record["not_measured"]
     reason = next((told[place] for place in places if place in told), None)

@@ -15,6 +15,7 @@ from mlpipe.measure.schema import (
     FunctionFacts,
     ProfileFacts,
     ProfileRunFacts,
+    ProfileSampleFacts,
     RecordFacts,
     SpreadFacts,
     Status,
@@ -117,13 +118,18 @@ def profiled(
         "runs": facts,
         "spread": spreads,
         "interval_s": interval,
-        "samples": taken.series.facts() if taken is not None and taken.series.points else None,
+        "samples": _samples(middle),
         "sampler": sampler,
         "children": None if taken is None else taken.children,
         "lines": found,
     }
     record["profile"] = profile
     return record
+
+
+def _samples(run: Run) -> ProfileSampleFacts | None:
+    sampler = run.ended.sampler
+    return None if sampler is None or not sampler.series.points else sampler.series.facts()
 
 
 def _why_no_lines(run: Run) -> str:
@@ -170,7 +176,7 @@ def _run_facts(run: Run) -> ProfileRunFacts:
         "file_backed_peak": peaks["file_backed_peak"],
         "rss_peak": _rss_peak(run),
         "exit_code": ended.exit_code,
-        "stages": {} if record is None else stage_figures(record),
+        "stages": {} if record is None else stage_figures(record, _samples(run)),
     }
 
 

@@ -117,3 +117,24 @@ def test_a_stage_without_a_timeline_was_at_work_all_its_life() -> None:
     one["timeline"] = {"step_s": 0.1, "self": [], "wait_in": [], "wait_out": [], "compile": []}
     record = with_samples([one], [0.2, 0.55, 0.9], [9, 5, 7])
     assert stage_figures(record)["read"]["anon_peak"] == 7
+
+
+def test_samples_from_outside_count_from_the_start_of_the_process() -> None:
+    stages = [
+        stage("first", "compute", 0.0, 0.8, {"self": 1.0}),
+        stage("second", "compute", 0.8, 1.6, {"self": 1.0}),
+    ]
+    record = with_samples(stages, [0.4, 1.2], [10, 20])
+    record["startup_s"] = 0.5
+    record["profile"] = profiled()["profile"]
+    at = [0.25, 0.5, 1.0, 1.3, 1.8]  # the run begins at 0.5 and the second stage at 1.3
+    record["profile"]["samples"] = {
+        "t_s": at, "rss": [90, 1, 2, 3, 4], "anonymous": [80, 15, 12, 13, 60], "file_backed": [0] * 5,
+        "rss_peak": [99, 5, 31, 32, 41],
+    }  # fmt: skip
+    found = stage_figures(record)
+    assert (found["first"]["anon_peak"], found["first"]["rss_peak"]) == (20, 32)
+    assert (found["second"]["anon_peak"], found["second"]["rss_peak"]) == (60, 41)
+    record["startup_s"] = None  # not known: nothing from outside can be told apart
+    found = stage_figures(record)
+    assert (found["first"]["anon_peak"], found["first"]["rss_peak"]) == (20, None)
