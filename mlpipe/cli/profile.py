@@ -101,7 +101,7 @@ def profile(
             from mlpipe.measure.record import json_text
 
             typer.echo(json_text(measured), nl=False)
-        elif not session.quiet:
+        elif not session.quiet and (measured["stages"] or not ended.exit_code):
             from mlpipe.cli.profiling import show_record
 
             show_record(measured, err=True)

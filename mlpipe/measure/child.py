@@ -15,6 +15,7 @@ from time import perf_counter
 from types import FrameType
 from typing import IO
 
+from mlpipe.measure.memory import process_rss
 from mlpipe.measure.sampling import ProcessSampler
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -90,6 +91,8 @@ def run_to_end(
     >>> run_to_end([sys.executable, "-c", "raise SystemExit(4)"], os.environ).exit_code
     4
     """
+    if interval is not None:
+        process_rss(os.getpid())  # imports what it needs before there is something to sample
     with _forwarding() as signals:
         started, began = datetime.now(UTC).isoformat(timespec="milliseconds"), perf_counter()
         process = subprocess.Popen(command, env=dict(environment), stdout=stdout, stderr=stderr)  # noqa: S603 - as asked

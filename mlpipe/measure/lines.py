@@ -101,20 +101,22 @@ class Watch:
         self._profiler = line_profiler.LineProfiler(wrap_trace=True)  # so that memory can be looked at beside it
         self._functions: set[FunctionType] = set()
         self._codes: dict[CodeType, str] = {}
-        self._wrapped: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._wrapped: dict[int, tuple[Callable[..., Any], Callable[..., Any]]] = {}  # with what it wraps, for its id
         self._memory = _MemoryTracer(self._codes) if memory else None
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, so that its lines and those of the others of its file are watched while it is called."""
         with _LOCK:
-            if function not in self._wrapped:
-                self._wrapped[function] = self._wrap(function)
-            return self._wrapped[function]
+            if id(function) not in self._wrapped:
+                self._wrapped[id(function)] = self._wrap(function), function
+            return self._wrapped[id(function)][0]
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         plain = inspect.unwrap(function)
-        if not isinstance(plain, FunctionType):
-            self.reasons.append(f"{getattr(function, '__name__', type(function).__name__)} is not made by def")
+        if not isinstance(function, FunctionType) or not isinstance(plain, FunctionType):
+            self.reasons.append(
+                f"{getattr(function, '__name__', type(function).__name__)} is compiled, or not made by def"
+            )
             return function
         for one in _functions_beside(plain):
             if one not in self._functions:

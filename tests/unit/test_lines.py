@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
+import numba
 import pytest
 
 from mlpipe.measure.lines import LINES_TO, Watch, not_watched, watched
@@ -147,11 +148,22 @@ def test_an_exception_goes_through_and_its_line_counts(module: ModuleType, memor
     assert hits(watch.facts())["fail"]["return 1 // x"] == 3
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, x: int) -> int:
+        return x
+
+
 def test_what_is_not_made_by_def_has_no_lines() -> None:
     watch = Watch()
-    assert watch.wrap(abs) is abs
+    compiled, unhashable = numba.njit(lambda x: x), Unhashable()
+    for function in (abs, compiled, unhashable):
+        assert watch.wrap(function) is function
+        assert function(1) == 1
     assert watch.facts() == []
-    assert watch.reasons == ["abs is not made by def"]
+    why = "is compiled, or not made by def"
+    assert watch.reasons == [f"abs {why}", f"<lambda> {why}", f"Unhashable {why}"]
 
 
 def test_nothing_is_watched_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
