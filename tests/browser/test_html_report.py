@@ -302,6 +302,10 @@ def test_dark_light_and_the_button(opened: Open) -> None:
     assert dark(page)
     button.click()
     assert (button.inner_text(), dark(page)) == ("Theme: light", False)
+    kept = page.evaluate("({...localStorage})")
+    assert kept == {"mlpipe-theme": "light"}
+    # Another page finds it: handed on by hand, since Chromium keeps what pages store only a while later.
+    page.add_init_script(f"Object.assign(localStorage, {json.dumps(kept)})")
     page.reload()
     assert (button.inner_text(), dark(page)) == ("Theme: light", False)
     assert not dark(opened(render(made()), color_scheme="light"))
