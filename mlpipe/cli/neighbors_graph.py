@@ -11,6 +11,7 @@ import typer
 from mlpipe.cli.counted import TableSink
 from mlpipe.cli.text import aligned
 from mlpipe.errors import UsageError
+from mlpipe.measure.host import processors
 from mlpipe.stages.edges import NAMES, SUMMARY_BYTES, EdgeTable, summary
 from mlpipe.stages.graph import Graphing
 from mlpipe.stages.neighbors_opening import nearest_of
@@ -86,7 +87,7 @@ def _edges(job: Job, path: str, dtype: np.dtype[Any]) -> tuple[Way, int, int]:
         count = write_table(made, path, job.opening, workers=run.workers, label="edges")
         return {"edges": count}
 
-    return write, writing_bytes(form, job.flags.threads or 1) + FILES_BYTES, 0
+    return write, writing_bytes(form, job.flags.threads or processors()) + FILES_BYTES, 0
 
 
 def _csr(job: Job, path: str, dtype: np.dtype[Any]) -> Way:

@@ -16,6 +16,9 @@ from mlpipe.stages.streaming import Streaming
 from mlpipe.workers import Workers
 from mlpipe.writers.temporary import check_directory
 
+KERNEL_BYTES = 5 << 20
+"""What compiling takes, besides what a search takes for that (measured: 4 MiB)."""
+
 COUNT_BYTES = 40
 """For each row: how often it is named, how large it is, and where it ends."""
 
@@ -82,20 +85,22 @@ class Graphing(Streaming):
     def hold(self, spec: Spec, room: Room) -> Held:
         """Lists, in memory where they fit; the rest is for the pieces of the graph."""
         rows, k, dtype = self._sizes(spec)
-        lists, counts = rows * k * (8 + dtype.itemsize), (COUNT_BYTES + self.row_beside) * rows + self.beside
-        chunk = Lists.chunk_rows(k, dtype) * k * (8 + dtype.itemsize)
+        lists, counts = rows * k * (8 + dtype.itemsize), (COUNT_BYTES + self.row_beside) * rows
+        apart = self.beside + KERNEL_BYTES
+        chunk = min(lists, Lists.chunk_rows(k, dtype) * k * (8 + dtype.itemsize))
         least = piece_bytes(rows + k, 1, dtype)  # somebody whom all others name
         whole = piece_bytes(2 * rows * k, rows, dtype)
-        in_file = counts + lists + min(whole, max(least, lists)) > room.nbytes
+        nbytes = room.nbytes - counts - apart
+        in_file = lists + min(whole, max(least, lists)) > nbytes
         kept = chunk if in_file else lists
-        if counts + kept + least > room.nbytes:
-            raise MemoryCeilingError("a graph does not fit", needs=counts + chunk + least)
-        piece = min(whole, room.nbytes - counts - kept)
+        if kept + least > nbytes:
+            raise MemoryCeilingError("a graph does not fit", needs=apart + counts + chunk + least)
+        piece = max(least, min(whole, nbytes - kept))
         if in_file:
             check_directory(self.directory, lists)
         facts = {"mutual": self.mutual, "lists_kept": f"in {self.directory}" if in_file else "in memory"}
-        nbytes = {"lists": kept, "counts": counts, "pieces": max(piece, least)}
-        return Held(room.block_rows, spec.dtype, nbytes, facts, Layout(in_file, max(piece, least), spec))
+        held = {"lists": kept, "counts": counts, "pieces": piece, "kernels and output": apart}
+        return Held(room.block_rows, spec.dtype, held, facts, Layout(in_file, piece, spec))
 
     @staticmethod
     def _sizes(spec: Spec) -> tuple[int, int, np.dtype[Any]]:

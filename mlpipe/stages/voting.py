@@ -23,6 +23,9 @@ PART_ROWS = 1 << 16
 CHUNK_BYTES = 1 << 20
 """Of labels that are read at once."""
 
+KERNEL_BYTES = 3 << 20
+"""What compiling takes, besides what a search takes for that (measured: 2 MiB)."""
+
 READING = "read labels"
 
 
@@ -111,6 +114,7 @@ class Voting(Streaming):
             "labels": known_bytes(labels, self.kind, k, room.threads),
             "blocks of labels": (BLOCKS_AHEAD + 2) * self._chunk_rows * max(8, labels.row_bytes),
             "predictions": buffer_bytes(made, rows),
+            "kernels": KERNEL_BYTES,
         }
         check_room(sum(nbytes.values()), room, "labels do not fit")
         facts = {"task": self.kind, "weighted": self.weighted}
