@@ -164,11 +164,12 @@ def measured(
 
         session.log.started(record.command, versions(), record.plan)
     total = int(record.plan["bytes_written"] or record.plan["bytes_read"] or 0)
-    record.startup_s = _startup(session)
-    meter = Meter()
-    memory = MemorySampler(meter=meter)
+    meter, memory = Meter(), MemorySampler()
     try:
         with memory, _progress(session, flags, total, label) as progress:
+            record.startup_s = _startup(session)
+            meter = Meter()  # now that the threads are there which watch it
+            memory.follow(meter)
             try:
                 yield meter, _whole_bytes(progress.advance, total, int(record.plan.get("passes_over_source", 1)))
             finally:

@@ -288,10 +288,11 @@ class LocalRun:
         for thread in self._threads:
             with suppress(RuntimeError):  # a signal came before it was started
                 thread.join(GRACE)
-        for lane in self._clocks:
-            lane.stop()
         for number, helper in enumerate(self.workers.helpers, 1):
             self.meter.helper(f"worker {number}", helper)
+        self.workers.close()
+        for lane in self._clocks:
+            lane.stop()
 
     def read(
         self,

@@ -212,7 +212,7 @@ class MemorySampler:
     root : Path
         Where ``/proc`` is looked for.
     meter : Meter, optional
-        Of the run; what is in flight is sampled, too.
+        As for `follow`.
 
     Attributes
     ----------
@@ -243,17 +243,24 @@ class MemorySampler:
         self._root = root
         self._meter = meter
         self._began = perf_counter() if meter is None else meter.began / 1e9
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def follow(self, meter: Meter) -> None:
+        """Count time from the beginning of a run, and sample what it has in flight, too; peaks before it stay."""
+        with self._lock:
+            self._meter, self._began = meter, meter.began / 1e9
+            self.samples = Samples()
+            self.sample()
+
     def sample(self) -> int | None:
         """Take a sample now, at a moment known to be a peak; returns the anonymous memory."""
-        memory = memory_now(self._root) if self.reason is None else (None, None, _sampled_rss(), None)
-        anonymous, file_backed, resident, highest = memory
-        meter, now = self._meter, perf_counter() - self._began
-        queues = {} if meter is None else {name: waiting() for name, waiting in list(meter.queues.items())}
         with self._lock:
+            memory = memory_now(self._root) if self.reason is None else (None, None, _sampled_rss(), None)
+            anonymous, file_backed, resident, highest = memory
+            meter, now = self._meter, perf_counter() - self._began
+            queues = {} if meter is None else {name: waiting() for name, waiting in list(meter.queues.items())}
             self.samples.add(Sample(now, memory, 0 if meter is None else meter.in_flight.now, queues))
             self.peak_anonymous = _larger(self.peak_anonymous, anonymous)
             self.peak_file_backed = _larger(self.peak_file_backed, file_backed)

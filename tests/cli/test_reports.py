@@ -144,6 +144,25 @@ def test_what_is_read_from_a_pipe_or_made_up_has_no_fingerprint(run: Run) -> Non
     assert record["not_measured"]["stages.generate.cache"] == "what is read is no file"
 
 
+def read_by(run: Run, path: str) -> dict[str, Any]:
+    """The entry of reading a file."""
+    assert run(*words(f"run -f --report R.json read {path} then nothing")).code == 0
+    return dict(load_record("R.json")["stages"][0])
+
+
+def test_a_file_is_cold_once_and_warm_then(run: Run) -> None:
+    np.save("big.npy", np.random.default_rng(3).random((30_000, 100), dtype=np.float32))
+    with open("big.npy", "rb+") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    first, second = read_by(run, "big.npy"), read_by(run, "big.npy")
+    if first["bytes_read"] in (None, 0):
+        pytest.skip("the system does not say what came from storage, or the temporary directory has none")
+    assert first["bytes_asked"] == second["bytes_asked"] == 12_000_000
+    assert 0.9 * 12e6 < first["bytes_read"] < 1.2 * 12e6
+    assert (first["cache"], second["cache"], second["bytes_read"]) == ("cold", "warm", 0)
+
+
 def test_html(run: Run) -> None:
     assert run("distances", "X.npy", "--report", "R.html").code == 0
     assert Path("R.html").read_text().lower().startswith("<!doctype html>")
