@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.bench.distance_tasks import CUDA, CUDA_RESIDENT, plain_ways, skipped_cuda, usable_device
+from mlpipe.bench.distance_tasks import CUDA, CUDA_RESIDENT, plain_ways, prange_label, skipped_cuda, usable_device
 from mlpipe.bench.method import Method
 from mlpipe.counting.in_memory import value_counts
 from mlpipe.errors import MlpipeError
@@ -69,7 +69,7 @@ class Count:
             by_dict = plain.scalar(plain.count_by_dict)
             yield Method("numba", "Numba loop, dict", lambda rows: _sorted(*by_dict(values[:rows])), compiled=True)
             reason = f"values span {size:,}: too many for a table in each thread, and Numba's dict has one thread"
-            yield Method("numba-parallel", f"Numba prange, {threads} threads", skipped=reason)
+            yield Method("numba-parallel", prange_label(threads), skipped=reason)
             return
         for name, label, compile_it in plain_ways(threads):
             if name == "numba-fastmath":  # there is nothing to round

@@ -127,9 +127,21 @@ CUDA_RESIDENT = ("cuda-resident", "CUDA, inputs on the device")
 
 def plain_ways(threads: int) -> Iterator[tuple[str, str, Any]]:
     """Names, labels and compilers of loops as people write them with Numba."""
+    several = prange_label(threads)
     yield "numba", "Numba loop", plain.scalar
-    yield "numba-parallel", f"Numba prange, {threads} threads", plain.parallel
-    yield "numba-fastmath", f"Numba prange, {threads} threads, fast-math", plain.fast
+    yield "numba-parallel", several, plain.parallel
+    yield "numba-fastmath", f"{several}, fast-math", plain.fast
+
+
+def prange_label(threads: int) -> str:
+    """What Numba's parallel target is called.
+
+    Examples
+    --------
+    >>> prange_label(1), prange_label(2)
+    ('Numba prange, 1 thread', 'Numba prange, 2 threads')
+    """
+    return f"Numba prange, {threads} thread{'s' * (threads != 1)}"
 
 
 def usable_device() -> plain_cuda.Device | str:

@@ -164,6 +164,7 @@ def test_kernels(run: Run) -> None:
 def _no_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes seconds to compile."""
     monkeypatch.setattr(distance_tasks, "plain_ways", lambda threads: iter(()))
+    monkeypatch.setattr(distance_tasks.plain, "start_compiler", lambda: None)
 
 
 @pytest.mark.usefixtures("_no_numba")
@@ -189,6 +190,7 @@ def test_a_gpu_that_is_not_there_is_listed_with_the_reason(run: Run, monkeypatch
     assert set(line.split()[1:]) == {"-"}
 
 
+@pytest.mark.usefixtures("_no_numba")
 def test_a_wrong_result_is_an_error_and_no_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distance_tasks, "_python_batch", lambda x, y: [[1.0] * len(y) for _ in x])
     code, out, err = run("-q", "bench", "kernels", "--task", "batch", "--rows", "5", "--columns", "4", "--json")
