@@ -63,13 +63,16 @@ def epochs(
     """Go through epochs, reading every byte of every batch once; stop when the budget is used up."""
     found: dict[str, Any] = {"rows": 0, "checksum": 0, "epochs_s": [], "first_batch_s": None, "complete": True}
     spent, wrap = 0.0, modulus(shards.row_bytes)
+    first_rows, first_seconds = 0, 0.0
     for epoch in range(count):
         if cold:
             drop_cached(shards.paths)
         began = time.perf_counter()
-        for batch in load(shards, epoch):
-            if found["first_batch_s"] is None:
-                found["first_batch_s"] = time.perf_counter() - began
+        for place, batch in enumerate(load(shards, epoch)):
+            if place == 0:
+                waited = time.perf_counter() - began
+                found["first_batch_s"] = waited if epoch == 0 else found["first_batch_s"]
+                first_rows, first_seconds = first_rows + len(batch), first_seconds + waited
             found["rows"] += len(batch)
             found["checksum"] = (found["checksum"] + checksum(batch)) % wrap
             if spent + time.perf_counter() - began > budget:
@@ -81,6 +84,8 @@ def epochs(
             found["complete"] = False
             break
     found["seconds"] = spent
+    later = found["rows"] - first_rows
+    found["later_rows_per_s"] = later / (spent - first_seconds) if later else None
     return found
 
 

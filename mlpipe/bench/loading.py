@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from mlpipe.bench.facts import Clock, installed
@@ -187,8 +188,9 @@ def _why_not(way: Way, found: Found) -> str | None:
 def _empty(name: str, way: Way) -> Loading:
     return {
         "method": name, "label": way.label, "order": way.order, "skipped": None, "failed": None, "complete": False,
-        "rows": None, "seconds": None, "rows_per_s": None, "epochs_s": [], "first_batch_s": None, "import_s": None,
-        "anonymous_peak": None, "anonymous_start": None, "read_bytes": None, "checksum": None, "compiled": None,
+        "rows": None, "seconds": None, "rows_per_s": None, "later_rows_per_s": None, "epochs_s": [],
+        "first_batch_s": None, "import_s": None, "anonymous_peak": None, "anonymous_start": None, "read_bytes": None,
+        "checksum": None, "compiled": None,
     }  # fmt: skip
 
 
@@ -197,8 +199,8 @@ def _ask(request: dict[str, Any], patience: float) -> dict[str, Any]:
     late = threading.Event()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlpipe.bench.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
-            start_new_session=True,
+            [sys.executable, "-P", "-m", "mlpipe.bench.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=said, start_new_session=True, env=_environment(),
         )  # fmt: skip
 
         def end_it() -> None:
@@ -226,6 +228,12 @@ def _ask(request: dict[str, Any], patience: float) -> dict[str, Any]:
         return {"failed": _why(process.returncode, err)}
     answer: dict[str, Any] = json.loads(out)
     return {**answer, "anonymous_peak": watch.peak}
+
+
+def _environment() -> dict[str, str]:
+    """Ours, in which this very mlpipe is found, and nothing in the working directory (``-P``) is taken for a module."""
+    places = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*places, str(Path(__file__).parents[2])])}
 
 
 def _why(code: int, err: str) -> str:

@@ -73,6 +73,7 @@ class Loading(TypedDict):
     rows: int | None  # seen, over all epochs
     seconds: float | None
     rows_per_s: float | None
+    later_rows_per_s: float | None  # without the first batch of each epoch, and what came before it
     epochs_s: list[float]
     first_batch_s: float | None
     import_s: float | None

@@ -166,13 +166,13 @@ def _loading(found: LoadingComparison) -> list[Table]:
         if one["rows"] is not None and not one["complete"]
     ]
     cold = bool(found["settings"].get("cold"))
-    headings = ["method", "order", "rows/s", "bytes/s", "first batch", "peak memory", "at start"]
+    headings = ["method", "order", "rows/s", "bytes/s", "first batch", "rows/s later", "peak memory", "at start"]
     shape = " x ".join(map(str, found["inputs"][0]["shape"]))
     title = f"{shape} {found['inputs'][0]['dtype']} ({format_size(found['bytes'])}) in {found['files']} files"
     rows = [_way(one, found["row_bytes"], cold) for one in methods]
     best = _place(methods, lambda one: None if one["rows_per_s"] is None else 1 / one["rows_per_s"])
     return [
-        Table(title, headings + ["from disk"] * cold, rows, notes, texts=2, best=best, leaving=(6, 3)),
+        Table(title, headings + ["from disk"] * cold, rows, notes, texts=2, best=best, leaving=(7, 3, 5)),
     ]  # fmt: skip
 
 
@@ -183,7 +183,9 @@ def _way(one: Loading, row_bytes: int, cold: bool) -> list[str]:
         one["label"], one["order"],
         ABSENT if rate is None else rough + format_count(rate),
         ABSENT if rate is None else rough + format_size(rate * row_bytes),
-        _seconds(one["first_batch_s"]), _size(one["anonymous_peak"]), _size(one["anonymous_start"]),
+        _seconds(one["first_batch_s"]),
+        ABSENT if one["later_rows_per_s"] is None else format_count(one["later_rows_per_s"]),
+        _size(one["anonymous_peak"]), _size(one["anonymous_start"]),
     ]  # fmt: skip
     return [*cells, _size(one["read_bytes"])] if cold else cells
 

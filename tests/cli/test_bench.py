@@ -6,10 +6,12 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from mlpipe.bench import distance_tasks, loading
@@ -230,10 +232,16 @@ def test_loading(run: Run) -> None:
         assert one["checksum"] == wanted
         assert one["rows_per_s"] == pytest.approx(94 / one["seconds"])
         assert 0 < one["first_batch_s"] <= one["epochs_s"][0]
+        assert one["later_rows_per_s"] >= (94 - 16) / one["seconds"]
         assert len(one["epochs_s"]) == 2
         assert one["anonymous_peak"] >= one["anonymous_start"] > 2**20
     picture = Path("l.svg").read_text()
     assert picture.count("<!-- memory map (as stored) -->") == 3
+
+
+def test_modules_in_the_working_directory_are_not_taken_for_others(run: Run) -> None:
+    Path("json.py").write_text("raise SystemExit('taken for a module')")
+    assert as_json(run, "loading", "shards", *ways("memory-map"))["methods"][0]["failed"] is None
 
 
 def test_loading_as_text_cold_and_stopped(run: Run) -> None:
@@ -264,6 +272,20 @@ def test_a_way_that_fails_is_listed_with_the_reason(run: Run, monkeypatch: pytes
     monkeypatch.setattr(loading.sys, "executable", "/bin/false")
     out = run("-q", "bench", "loading", "shards", *ways("memory-map")).out
     assert "memory map failed: exit code 1" in out
+
+
+def test_a_signal_ends_the_process_that_loads(tmp_path: Path) -> None:
+    arguments = ["bench", "loading", "shards", *ways("generator-rows"), "--epochs", "10000", "--budget", "1000"]
+    with subprocess.Popen([sys.executable, "-m", "mlpipe", *arguments], stderr=subprocess.PIPE, text=True) as process:
+        found = psutil.Process(process.pid)
+        while not (children := found.children()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.stderr is not None
+        assert process.stderr.read() == "mlpipe: error: interrupted by SIGTERM\n"
+    assert process.returncode == 143
+    assert [child for child in children if child.is_running()] == []
 
 
 def test_files_of_labels_are_not_read(run: Run) -> None:
