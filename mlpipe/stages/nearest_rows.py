@@ -24,6 +24,12 @@ from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming
 DATA = "read data"
 """What reports call the link that reads the data."""
 
+KERNEL_BYTES = 44 << 20
+"""What compiling takes, besides what every plan counts for the first kernels (measured: 36 MiB)."""
+
+ROUNDING_BYTES = 36 << 20
+"""What compiling takes more where rows are rounded (measured: 33 MiB)."""
+
 NO_PREPARATION = ("", "cosine")
 """Metrics for which rows are compared as they are."""
 
@@ -125,6 +131,7 @@ class NearestRows(Streaming):
             search=search,
             extra=parameter_bytes(self.measure, self.features),
             keeps_rows=self.measure.definition.prepare in NO_PREPARATION,
+            kernels=KERNEL_BYTES + (ROUNDING_BYTES if search.rounds else 0),
         )
 
     def hold(self, spec: Spec, room: Room) -> Held:

@@ -61,6 +61,8 @@ class Sizes:
         Bytes held besides: parameters of the metric, scratch.
     keeps_rows : bool
         Whether a search leaves the data as they are.
+    kernels : int
+        Bytes that compiling takes, where no run before has done that, besides what every plan counts.
     """
 
     rows: int
@@ -72,6 +74,7 @@ class Sizes:
     search: SearchSizes
     extra: int = 0
     keeps_rows: bool = True
+    kernels: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -118,6 +121,7 @@ class Layout:
             "data blocks": (BLOCKS_AHEAD * self.read_rows + self._copied(sizes)) * sizes.row_bytes,
             "results": BUFFERS * min(sizes.out_rows, self.query_rows) * sizes.out_bytes,
             "parameters": sizes.extra,
+            "kernels": sizes.kernels,
         }
 
     def _copied(self, sizes: Sizes) -> int:

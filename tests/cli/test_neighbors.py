@@ -360,14 +360,20 @@ def test_dry_run_prints_the_plan_and_touches_nothing(run: Run, monkeypatch: pyte
     assert sorted(os.listdir()) == ["D.npy", "Q.npy"]
 
 
+def named(err: str) -> int:
+    """Mebibytes that a message says are enough."""
+    return int(err.split("use --memory ")[1].split("MiB")[0])
+
+
 def test_data_are_held_where_they_fit_and_else_read_again(run: Run) -> None:
     for name, rows in (("Q.npy", 400_000), ("D.npy", 200_000)):
         header = np.lib.format.header_data_from_array_1_0(np.empty((0, 64), "f4")) | {"shape": (rows, 64)}
         with open(name, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             file.truncate(file.tell() + rows * 64 * 4)
-    [roomy, _] = plan_of(run, "Q.npy", "D.npy", "--memory", "1GiB")["stages"]
-    [tight, _] = plan_of(run, "Q.npy", "D.npy", "--memory", "220MiB")["stages"]
+    least = named(run("neighbors", "Q.npy", "D.npy", "--memory", "1MiB").err)
+    [roomy, _] = plan_of(run, "Q.npy", "D.npy", "--memory", f"{least + 200}MiB")["stages"]
+    [tight, _] = plan_of(run, "Q.npy", "D.npy", "--memory", f"{least + 10}MiB")["stages"]
     assert (roomy["data_rows_held"], roomy["passes_over_data"]) == (200_000, 1)
     assert tight["data_rows_held"] < 200_000
     assert 1 < tight["passes_over_data"] == tight["blocks"]
@@ -425,8 +431,7 @@ def test_memory_threads_and_shards_change_no_byte(run: Run, case: str) -> None:
             np.save(f"{name}/{number}.npy", part)
     metric = ["-m", "cosine"] if case == "cosine" else []
     whole, shards = (["D.npy"], ["D"]) if case == "alone" else (["Q.npy", "D.npy"], ["Q", "D"])
-    refused = run("neighbors", *whole, "-k", "20", *metric, "--memory", "1MiB", "-o", "near").err
-    least = int(refused.split("--memory ")[1].split("MiB")[0])
+    least = named(run("neighbors", *whole, "-k", "20", *metric, "--memory", "1MiB", "-o", "near").err)
     seen, text = set(), set()
     for files, above, threads in ((whole, 0, 2), (whole, 1, 1), (shards, 2, 3), (shards, 900, 2), (whole, 900, 1)):
         flags = ["-k", "20", *metric, "--memory", f"{least + above}MiB", "--threads", str(threads)]
