@@ -7,10 +7,12 @@ machine one slow core does not hold up the others. The calling thread works too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TypeVar
+
+from mlpipe.measure.meter import Lane
 
 Task = TypeVar("Task")
 
@@ -22,6 +24,8 @@ class Workers:
     ----------
     threads : int
         How many tasks may run at once.
+    clocks : sequence of Lane
+        Of the threads that are not the caller's, in the order in which they are started; they are running.
 
     Attributes
     ----------
@@ -37,9 +41,10 @@ class Workers:
     [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, clocks: Sequence[Lane] = ()) -> None:
         self.threads = threads
         self.helpers: list[int] = []
+        self._clocks, self._own = iter(clocks), threading.local()
         self._pool = ThreadPoolExecutor(threads - 1, "mlpipe-worker", self._begin) if threads > 1 else None
         self._lock = threading.Lock()
 
@@ -58,7 +63,7 @@ class Workers:
         helpers: list[Future[None]] = []
         try:
             for worker in range(1, self.threads):
-                helpers.append(self._pool.submit(self._work, function, remaining, stop, worker))  # noqa: PERF401
+                helpers.append(self._pool.submit(self._help, function, remaining, stop, worker))  # noqa: PERF401
             self._work(function, remaining, stop, 0)
         finally:
             stop.set()
@@ -67,6 +72,20 @@ class Workers:
             wait(helpers)
         for helper in helpers:
             helper.result()
+
+    def _help(
+        self, function: Callable[[Task, int], object], remaining: Iterator[Task], stop: threading.Event, worker: int
+    ) -> None:
+        """Work beside the caller, and have the clock of the thread say so."""
+        clock: Lane | None = self._own.clock
+        if clock is None:
+            self._work(function, remaining, stop, worker)
+            return
+        clock.enter("self")
+        try:
+            self._work(function, remaining, stop, worker)
+        finally:
+            clock.enter("wait_in")
 
     def _work(
         self, function: Callable[[Task, int], object], remaining: Iterator[Task], stop: threading.Event, worker: int
@@ -83,7 +102,10 @@ class Workers:
             raise
 
     def _begin(self) -> None:
-        self.helpers.append(threading.get_native_id())
+        """Introduce a thread that was started."""
+        with self._lock:
+            self.helpers.append(threading.get_native_id())
+            self._own.clock = next(self._clocks, None)
 
     def close(self) -> None:
         """End the threads."""

@@ -93,10 +93,13 @@ def _running(plan: Plan, meter: Meter, *, reuse: bool = True) -> Iterator[LocalR
     meter.begin()
     pipeline = plan.pipeline
     measuring = nullcontext() if meter is NULL_METER else compiling_told()
-    with Workers(plan.threads) as workers, measuring, meter.thread(COMPUTE):
+    clocks = [meter.helping(f"worker {number}") for number in range(1, plan.threads)]
+    with Workers(plan.threads, clocks) as workers, measuring, meter.thread(COMPUTE):
         names = [stage.name for stage in pipeline.stages] or ["hand on"]
         readers = {name: plan.readers if name == pipeline.reading else 1 for name in _sources(pipeline)}
         local = LocalRun(workers, meter, readers, names, reuse=reuse)
+        for clock in clocks:
+            local.start(clock, "wait_in")
         try:
             yield local
         except Closed:
@@ -231,9 +234,13 @@ class LocalRun:
     def clock(self, name: str, thread: str, state: State = "wait_out") -> Lane:
         """A clock that runs as long as the run, so that its states add up to that; threads may come and go."""
         lane = self.meter.lane(name, thread)
+        self.start(lane, state)
+        return lane
+
+    def start(self, lane: Lane, state: State) -> None:
+        """Start a clock, to be stopped with the run."""
         lane.start(state)
         self._clocks.append(lane)
-        return lane
 
     def at_end(self, function: Callable[[], None]) -> None:
         """Call a function once the last stage has handed on all its blocks."""

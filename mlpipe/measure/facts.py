@@ -88,17 +88,21 @@ class StageFacts(TypedDict):
 class ThreadFacts(TypedDict):
     """What one thread used, of one phase; those that only run kernels for others have no stages of their own.
 
-    `delay_s` is how long it was ready to run while other threads or programs had the processors.
+    `delay_s` is how long it was ready to run while other threads or programs had the processors. Those that only help
+    have a timeline here; that of the others is with their stages.
     """
 
     name: str
     phase: int
     stages: list[str]
+    began_s: float | None
+    ended_s: float | None
     cpu_s: float | None
     delay_s: float | None
     major_faults: int | None
     bytes_read: int | None
     accounted: float | None
+    timeline: TimelineFacts | None
 
 
 class SampleFacts(TypedDict):

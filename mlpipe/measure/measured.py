@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlpipe.measure.facts import Cache, ProcessFacts, StageFacts, State, ThreadFacts
+from mlpipe.measure.facts import Cache, ProcessFacts, StageFacts, State, ThreadFacts, TimelineFacts
 from mlpipe.measure.memory import MemorySampler
 from mlpipe.measure.meter import Lane, Meter
 from mlpipe.measure.samples import Samples
@@ -69,8 +69,13 @@ def stage_facts(lane: Lane, meter: Meter | None = None) -> StageFacts:
         "gpu_transfer_s": None,
         "gpu_kernel_s": None,
         "accounted": sum(lane.totals_ns.values()) / phase if phase > 0 and lane.totals_ns else None,
-        "timeline": lane.timeline.facts(lane.totals_ns, wall if lane.totals_ns else 0, step_for(wall)),
+        "timeline": _timeline(lane, wall),
     }
+
+
+def _timeline(lane: Lane, wall: int) -> TimelineFacts:
+    """What a lane did when; nothing if it never was started."""
+    return lane.timeline.facts(lane.totals_ns, wall if lane.totals_ns else 0, step_for(wall))
 
 
 def cache_of(asked: int | None, read: int | None) -> Cache | None:
@@ -95,18 +100,23 @@ def thread_facts(meter: Meter) -> list[ThreadFacts]:
         names = dict.fromkeys([lane.thread for lane in phase.lanes] + [thread.name for thread in phase.threads])
         for name in names:
             lanes = [lane for lane in phase.lanes if lane.thread == name]
+            helping = next((lane for lane in phase.helpers if lane.name == name and not lanes), None)
             use = _used([thread for thread in phase.threads if thread.name == name])
-            least = min((sum(lane.totals_ns.values()) for lane in lanes), default=None)
+            clocks = lanes if helping is None else [helping]
+            least = min((sum(lane.totals_ns.values()) for lane in clocks), default=None)
             found.append(
                 ThreadFacts(
                     name=name,
                     phase=number,
                     stages=[lane.name for lane in lanes],
+                    began_s=min(lane.began_ns for lane in clocks) / 1e9 if clocks else None,
+                    ended_s=max(lane.ended_ns for lane in clocks) / 1e9 if clocks else None,
                     cpu_s=None if use.cpu_ns is None else use.cpu_ns / 1e9,
                     delay_s=None if use.delay_ns is None else use.delay_ns / 1e9,
                     major_faults=use.major_faults,
                     bytes_read=use.bytes_read,
                     accounted=None if least is None or wall <= 0 else least / wall,
+                    timeline=None if helping is None else _timeline(helping, meter.wall_ns),
                 )
             )
     return found

@@ -252,12 +252,15 @@ class Phase:
         When, in nanoseconds of the clock.
     lanes : list of Lane
         One for each link and thread.
+    helpers : list of Lane
+        One for each thread that runs kernels for others.
     threads : list of ThreadMeter
         Those that were measured.
     """
 
     began: int
     lanes: list[Lane] = field(default_factory=list)
+    helpers: list[Lane] = field(default_factory=list)
     threads: list[ThreadMeter] = field(default_factory=list)
 
 
@@ -308,6 +311,12 @@ class Meter:
         lane = Lane(name, thread, len(self.phases) - 1, self.began)
         lane.in_flight = InFlight(self.in_flight)
         self.phases[-1].lanes.append(lane)
+        return lane
+
+    def helping(self, name: str) -> Lane:
+        """Add the lane of a thread that runs kernels for others: it is no link, and accounts for none."""
+        lane = Lane(name, name, len(self.phases) - 1, self.began)
+        self.phases[-1].helpers.append(lane)
         return lane
 
     def begin(self) -> None:
@@ -424,6 +433,10 @@ class _NullMeter(Meter):
         """Do nothing."""
 
     def lane(self, name: str, thread: str = "") -> Lane:
+        """Hand out the lane that does nothing."""
+        return self._lane
+
+    def helping(self, name: str) -> Lane:
         """Hand out the lane that does nothing."""
         return self._lane
 

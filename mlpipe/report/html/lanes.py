@@ -79,6 +79,26 @@ def threads(stages: Sequence[Facts], wall: float) -> dict[str, list[Track]]:
     return found
 
 
+def helpers(record: Facts) -> list[Facts]:
+    """Threads that run kernels for others, as if they were stages: places after those of the stages are theirs.
+
+    Examples
+    --------
+    >>> timeline = {"step_s": 0.5, "self": [0.5, 1.0], "wait_in": [0.5, 0.0]}
+    >>> found = helpers({"thread_facts": [{"name": "read"}, {"name": "worker 1", "timeline": timeline}]})
+    >>> found[0]["thread"], found[0]["self_s"], found[0]["wait_in_s"]
+    ('worker 1', 0.75, 0.25)
+    """
+    found: list[Facts] = []
+    for thread in mappings(record.get("thread_facts")):
+        timeline = mapped(thread.get("timeline"))
+        step = number(timeline.get("step_s"))
+        if step is not None:
+            totals = {f"{state.key}_s": step * sum(numbers(timeline.get(state.key))) for state in STATES}
+            found.append({**thread, **totals, "thread": text(thread.get("name"))})
+    return found
+
+
 def lanes(record: Facts, span: Span, prefix: str) -> list[Markup]:
     """Draw the lanes of a record.
 
@@ -96,7 +116,7 @@ def lanes(record: Facts, span: Span, prefix: str) -> list[Markup]:
     list of Markup
         A row for each link, under its thread.
     """
-    stages = mappings(record.get("stages"))
+    stages = [*mappings(record.get("stages")), *helpers(record)]
     suspect = text(mapped(record.get("bottleneck")).get("stage"))
     rows = []
     for thread, tracks in threads(stages, span.wall).items():

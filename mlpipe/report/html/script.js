@@ -40,8 +40,11 @@
 
   // What is to be seen at a moment: a heading, the time, and lines of [class of the colour, name, figure].
   const STATES = [["self", "self"], ["compile", "compile"], ["wait_out", "wait out"], ["wait_in", "wait in"]];
+  // Threads that run kernels for others come after the stages.
+  const laned = (record) => [...record.stages, ...record.thread_facts.filter((thread) => thread.timeline)];
   const running = (record, places, at) => {
-    const stages = places.map((place) => record.stages[place]).filter(Boolean);
+    const all = laned(record);
+    const stages = places.map((place) => all[place]).filter(Boolean);
     return stages.filter((stage) => (stage.began_s ?? 0) <= at && at <= (stage.ended_s ?? Infinity));
   };
   const ofStage = (stage, at) => {
@@ -175,7 +178,7 @@
   const inside = (value) => Math.min(Math.max(value, 0), 1);
   const stride = (picture) => {
     const record = records[picture.dataset.record.split(" ")[0]];
-    const step = record.stages[Number(picture.dataset.stages?.split(" ")[0])]?.timeline?.step_s;
+    const step = laned(record)[Number(picture.dataset.stages?.split(" ")[0])]?.timeline?.step_s;
     return step > 0 ? Math.max(step / Number(picture.dataset.wall), 1e-4) : 0.01;
   };
   // The middle of a step, so that rounding never shows the step beside it.
