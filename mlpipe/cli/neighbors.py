@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -114,6 +113,12 @@ def _say_what_is_assumed(sources: list[Source], session: Session) -> None:
 
 def _carry_out(job: Job) -> None:
     """Do what was asked for."""
-    ways = [("graph", job.graph), ("labels", job.verb.labels), ("radius", job.verb.radius), ("nearest", True)]
-    name = next(name for name, asked in ways if asked is not None)
-    getattr(importlib.import_module(f"mlpipe.cli.neighbors_{name}"), name)(job)
+    if job.graph is not None:
+        from mlpipe.cli.neighbors_graph import graph as way
+    elif job.verb.labels is not None:
+        from mlpipe.cli.neighbors_labels import labels as way
+    elif job.verb.radius is not None:
+        from mlpipe.cli.neighbors_radius import radius as way
+    else:
+        from mlpipe.cli.neighbors_nearest import nearest as way
+    way(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 ARRAYS = ("indices", "distances")
 COLUMNS = ("query", "neighbour", "distance")
 
+TEXT_BYTES = 24 << 20
+"""What compiling takes for writing text, besides what every plan counts (measured: 21 MiB)."""
+
 
 def nearest(job: Job) -> None:
     """Find them, and write them or say what they are like."""
     if job.verb.give != "indices":
         raise UsageError("--give: both are written; it is for chains")
     stage = nearest_of(job.verb, job.data, job.measure, job.both)
+    if job.output is not None and (job.output == "-" or job.output.lower().endswith(".csv")):
+        stage = replace(stage, writing=TEXT_BYTES)
     facts = _facts(job, stage)
     if job.output is None:
         _summarise(job, stage, facts)

@@ -58,6 +58,8 @@ class NearestRows(Streaming):
         Where the rows come from, unchanged; parameters that the metric lacks are computed of them and the data.
     give : {"indices", "distances"}
         What a row becomes; the other is its label.
+    writing : int
+        Bytes that compiling takes for the sink.
     """
 
     data: Source
@@ -68,6 +70,7 @@ class NearestRows(Streaming):
     own: bool = False
     queries: Source | None = None
     give: Literal["indices", "distances"] = "indices"
+    writing: int = 0
 
     @property
     def name(self) -> str:
@@ -131,7 +134,7 @@ class NearestRows(Streaming):
             search=search,
             extra=parameter_bytes(self.measure, self.features),
             keeps_rows=self.measure.definition.prepare in NO_PREPARATION,
-            kernels=KERNEL_BYTES + (ROUNDING_BYTES if search.rounds else 0),
+            kernels=KERNEL_BYTES + (ROUNDING_BYTES if search.rounds else 0) + self.writing,
         )
 
     def hold(self, spec: Spec, room: Room) -> Held:
