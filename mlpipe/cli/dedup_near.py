@@ -76,9 +76,11 @@ def dedup_near(
 
 
 def _result(stage: NearDuplicates) -> dict[str, Any]:
+    from mlpipe.stages.within import plain
+
     seen = stage.seen
     return {
-        "rows": seen.rows, "kept": seen.kept, "dropped": seen.rows - seen.kept, "radius": stage.verb.radius,
+        "rows": seen.rows, "kept": seen.kept, "dropped": seen.rows - seen.kept, "radius": plain(stage.verb.radius),
         "metric": stage.metric, "spilled_bytes": seen.stored_bytes,
     }  # fmt: skip
 
@@ -97,7 +99,7 @@ def _show(
         session.note(f"wrote {output}: {facts['kept']:,} of {facts['rows']:,} rows")
     else:
         names = ("metric", "radius", "rows", "kept", "dropped")
-        typer.echo(aligned([(name, _shown(facts[name])) for name in names]))
+        typer.echo(aligned([(name, _shown({**facts, "radius": verb.radius}[name])) for name in names]))
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,12 +13,16 @@ from mlpipe.errors import UsageError
 from mlpipe.stages.nearest_within import Ragged
 from mlpipe.stages.neighbors_opening import within_of
 from mlpipe.stages.radius_rows import RadiusRows
+from mlpipe.stages.within import plain
 
 if TYPE_CHECKING:
     from mlpipe.cli.neighbors_job import Job
     from mlpipe.link import Sink
 
 COUNTS = ("query", "count")
+
+TEXT_BYTES = 24 << 20
+"""What compiling takes for writing text, besides what every plan counts (measured: 21 MiB)."""
 
 
 def radius(job: Job) -> None:
@@ -36,17 +41,22 @@ def radius(job: Job) -> None:
 
 def _counting(job: Job) -> RadiusRows:
     """The stage that counts."""
-    verb = job.verb
+    verb, text = job.verb, job.output is not None and not job.output.lower().endswith(".npy")
     return RadiusRows(
-        job.data, float(verb.radius or 0), job.measure, verb.dtype, verb.largest, job.alone, job.both, count_only=True
-    )
+        job.data, _radius(job), job.measure, verb.dtype, verb.largest, job.alone, job.both, count_only=True,
+        writing=TEXT_BYTES if text else 0,
+    )  # fmt: skip
+
+
+def _radius(job: Job) -> float:
+    return float(job.verb.radius or 0)
 
 
 def _facts(job: Job, stage: Any, rows: int | None) -> dict[str, Any]:
     return {
         "queries": job.queries.spec.rows if rows is None else rows,
         "data": stage.data_rows,
-        "radius": job.verb.radius,
+        "radius": plain(_radius(job)),
         "metric": stage.measure.definition.name,
         "dtype": stage.output(job.queries.spec).name,
     }
@@ -54,9 +64,11 @@ def _facts(job: Job, stage: Any, rows: int | None) -> dict[str, Any]:
 
 def _write(job: Job, path: str) -> None:
     """All neighbours into a file or files."""
-    from mlpipe.writers.sparse import CsrSink
+    from mlpipe.writers.sparse import CsrSink, form_of
 
     stage = within_of(job.verb, job.data, job.measure, job.both)
+    if isinstance(stage, RadiusRows) and form_of(path) == "csv":
+        stage = replace(stage, writing=TEXT_BYTES)
     sink = CsrSink(path, int(job.data.spec.rows or 0), job.opening)
     if path != "-":
         job.opening.ends(path.rstrip("/") or path, "--output")
@@ -94,7 +106,7 @@ def _say_where(job: Job, path: str, facts: dict[str, Any], what: str) -> None:
     if job.flags.as_json:
         typer.echo(json.dumps({**facts, "output": path}))
     else:
-        job.session.note(f"wrote {path}: {what} within {facts['radius']:g} by {facts['metric']}")
+        job.session.note(f"wrote {path}: {what} within {_radius(job):g} by {facts['metric']}")
 
 
 def _summarise(job: Job) -> None:
@@ -108,10 +120,10 @@ def _summarise(job: Job) -> None:
     if job.flags.as_json:
         typer.echo(json.dumps(record.result))
     else:
-        typer.echo(aligned(_lines(record.result)))
+        typer.echo(aligned(_lines(record.result, _radius(job))))
 
 
-def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(facts: dict[str, Any], within: float) -> list[tuple[str, str]]:
     """The summary as lines."""
 
     def value(number: Any) -> str:
@@ -122,7 +134,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
     return [
         ("metric", facts["metric"]),
-        ("radius", f"{facts['radius']:.9g}"),
+        ("radius", f"{within:.9g}"),
         *((name, value(facts[name])) for name in ("queries", "data")),
         ("dtype", facts["dtype"]),
         ("neighbours in all", value(facts["pairs"])),

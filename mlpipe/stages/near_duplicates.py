@@ -27,7 +27,7 @@ from mlpipe.stages.pairing import PROJECTED_ROWS, Pairing, Panels, Place, Rows, 
 from mlpipe.stages.shapes import check_rows, output_dtype
 from mlpipe.stages.streaming import Streaming
 from mlpipe.stages.tee import LateFile
-from mlpipe.stages.within import TILE_COLUMNS, TILE_ROWS, Tiles, check_radius, rounded
+from mlpipe.stages.within import TILE_COLUMNS, TILE_ROWS, Tiles, check_radius, plain, rounded
 from mlpipe.workers import Workers
 from mlpipe.writers.npy import NpySink
 from mlpipe.writers.temporary import check_directory
@@ -187,7 +187,7 @@ class NearDuplicates(Streaming):
         output = output_dtype([spec.dtype], self.verb.dtype)
         sizes = _Sizes.of(self.parameters.measure(features), features, output, room.threads)
         limits, nbytes = _arrange(sizes, spec, room)
-        facts: dict[str, Any] = {"metric": self.metric, "radius": self.verb.radius}
+        facts: dict[str, Any] = {"metric": self.metric, "radius": plain(self.verb.radius)}
         if spec.rows is None or limits.capacity < spec.rows:
             check_directory(self.directory)
             facts |= {"rows_in_memory": limits.capacity, "temporary_files": self.directory}
@@ -392,12 +392,13 @@ class _Sizes:
 def _arrange(sizes: _Sizes, spec: Spec, room: Room) -> tuple[Limits, dict[str, int]]:
     """Share out the memory: all rows, if they fit, else as many as do, and two pieces of the others."""
     rows = math.inf if spec.rows is None else spec.rows
+    fixed = sizes.fixed + room.block_rows * (spec.row_bytes + (spec.labels.row_bytes if spec.labels else 0))
     most = max(1, min(STEP_ROWS, room.block_rows, STEP_BYTES // max(1, sizes.raw)))
     piece = max(1, min(PIECE_BYTES, room.nbytes // 8) // (sizes.prepared * sizes.width)) * sizes.width
     fewest = min(most, LEAST_STEP)
     steps = [*(most >> shift for shift in range(0, most.bit_length(), 2) if most >> shift > fewest), fewest]
     for step, piece_rows in [*((step, piece) for step in steps), (fewest, sizes.width)]:
-        scratch = sizes.fixed + sizes.step_bytes(step)
+        scratch = fixed + sizes.step_bytes(step)
         left, one, through = room.nbytes - scratch, piece_rows * sizes.prepared, 2 * piece_rows * sizes.prepared
         if rows <= left // one * piece_rows:
             pieces = -(-int(rows) // piece_rows)
@@ -406,5 +407,5 @@ def _arrange(sizes: _Sizes, spec: Spec, room: Room) -> tuple[Limits, dict[str, i
             pieces = (left - through) // one
             held = {"rows": pieces * one, "file": through, "scratch": scratch}
             return Limits(step, piece_rows, pieces * piece_rows), held
-    least = sizes.fixed + sizes.step_bytes(fewest) + 2 * sizes.width * sizes.prepared
+    least = fixed + sizes.step_bytes(fewest) + 2 * sizes.width * sizes.prepared
     raise MemoryCeilingError("rows to compare with do not fit", needs=least)

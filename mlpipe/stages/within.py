@@ -69,6 +69,11 @@ def check_radius(radius: float, measure: Measure) -> None:
         raise UsageError(f"radius {radius}: {name} is never below 0; give 0 or more")
 
 
+def plain(radius: float) -> float | None:
+    """The radius as JSON has it, which knows no infinity."""
+    return radius if np.isfinite(radius) else None
+
+
 def rounded(radius: float, dtype: np.dtype[Any]) -> Any:
     """The radius as distances are compared with it: in their precision, as NumPy does with a number of Python's."""
     with np.errstate(over="ignore"):

@@ -163,7 +163,7 @@ def test_padded() -> None:
     with Workers(1) as workers:
         run: Any = PassingRun(workers)
         Q = np.array([[0.5], [6.0], [100.0]])
-        [block] = stage.apply(blocks_of(Q, None, (3,), []), planned(stage, spec_of(Q), 1 << 24), run)
+        [block] = stage.apply(blocks_of(Q, None, (3,), []), planned(stage, spec_of(Q), 1 << 28), run)
     assert block.data.tolist() == [[0, 1], [2, -1], [-1, -1]]
     np.testing.assert_array_equal(block.labels, [[0.5, 0.5], [1, np.nan], [np.nan, np.nan]])
 
