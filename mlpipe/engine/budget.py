@@ -166,12 +166,29 @@ def plan(
     try:
         return planning.plan(ceiling, base)
     except MemoryCeilingError as error:
-        least = base + error.needs + BASE_VARIES
+        planning.at, needs = _least(planning, error.needs, ceiling, base)
+        least = base + needs + BASE_VARIES
         raise MemoryCeilingError(
             f"a memory ceiling of {format_size(ceiling)} is too small: {planning.at} and the interpreter need "
             f"{format_size(least)}; use --memory {size_argument(least)} or more",
             needs=least,
         ) from None
+
+
+def _least(planning: _Planning, needs: int, ceiling: int, base: int) -> tuple[str, int]:
+    """What has to be held by all links, and which asks for most: an error tells of the first that does not fit."""
+    at = planning.at
+    while True:
+        planning.nbytes = needs
+        planning.held.clear()
+        try:
+            planning.plan(ceiling, base)
+        except MemoryCeilingError as error:
+            if error.needs <= needs:  # it cannot say
+                return at, needs
+            at, needs = planning.at, error.needs
+        else:
+            return at, needs
 
 
 def _fused(pipeline: Pipeline) -> Pipeline:

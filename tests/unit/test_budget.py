@@ -14,12 +14,13 @@ from mlpipe.chain import read
 from mlpipe.engine import budget
 from mlpipe.engine.budget import BASE_VARIES, KERNEL_BYTES, plan
 from mlpipe.errors import InputError, MemoryCeilingError, OutputError
-from mlpipe.link import Room, Spec
+from mlpipe.link import Held, Room, Spec
 from mlpipe.measure.sizes import parse_size
 from mlpipe.pipeline import Pipeline
 from mlpipe.readers.array import ArraySource
 from mlpipe.stages.metrics import Measure
 from mlpipe.stages.pairwise import Pairwise
+from mlpipe.stages.streaming import Streaming
 from mlpipe.writers.summary import SummarySink
 
 FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=60)
@@ -196,3 +197,31 @@ def test_what_all_links_hold_together_fits(make):
                 assert planned.base + planned.read_bytes + held(planned) <= ceiling
         assert planned.ceiling == caught.value.needs
         assert max(named) <= caught.value.needs + MIB
+
+
+class Holding(Streaming):
+    """Holds as much as it says, and streams or not."""
+
+    def __init__(self, nbytes: int, flow: str) -> None:
+        object.__setattr__(self, "nbytes", nbytes)
+        object.__setattr__(self, "kind", flow)
+
+    @property
+    def flow(self):
+        return self.kind
+
+    def hold(self, spec, room):
+        if self.nbytes > room.nbytes:
+            raise MemoryCeilingError("does not fit", needs=self.nbytes)
+        return Held(room.block_rows, spec.dtype, {"all": self.nbytes}, {}, None)
+
+
+@pytest.mark.parametrize("sizes", [(70, 30, 5), (5, 30, 70), (0, 1, 300), (40, 0, 0)])
+def test_ceiling_that_is_named_does_for_what_streams_and_for_the_rest(sizes):
+    first, second, rest = (size * MIB for size in sizes)
+    stages = [Holding(first, "streaming"), Holding(rest, "buffering"), Holding(second, "streaming")]
+    job = Pipeline(ArraySource(np.zeros((10, 2)), "X"), stages, SummarySink())
+    with pytest.raises(MemoryCeilingError) as raised:
+        plan(job, 20 * MIB, 2)
+    planned = plan(job, raised.value.needs, 2)
+    assert held(planned) == sum(sizes) * MIB
