@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 MOST_SHOWN = 20
 """Classes of a table; of more only those that are confused most often are shown."""
@@ -49,7 +49,7 @@ def confusion_table(facts: Mapping[str, Any], terminal: bool) -> RenderableType:
     facts : mapping
         With ``classes``, ``confusion``, ``recall`` and ``precision``.
     terminal : bool
-        Whether the reader is a person at a terminal.
+        Whether the reader is a person at a terminal, who sees what is confused most often if the table does not fit.
 
     Returns
     -------
@@ -60,24 +60,41 @@ def confusion_table(facts: Mapping[str, Any], terminal: bool) -> RenderableType:
     --------
     >>> facts = {"classes": [0, 7], "confusion": [[3, 1], [0, 2]], "recall": [0.75, 1.0], "precision": [1.0, 0.66]}
     >>> print(confusion_table(facts, terminal=False), end="")
-    truth      predicted 0       7  recall
-    0                    3       1    75 %
-    7                    .       2   100 %
-    precision        100 %    66 %
+    predicted      0   7  recall %
+    truth 0        3   1        75
+    truth 7        .   2       100
+    precision %  100  66
     """
+    if terminal:
+        return _Terminal(facts)
     cells = _matrix(facts) if len(facts["classes"]) <= MOST_SHOWN else _confused(facts)
-    if not terminal:
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells)
-        return "".join(line + "\n" for line in lines)
-    from rich.table import Table
+    widths = _widths(cells)
+    lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells)
+    return "".join(line + "\n" for line in lines)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(cells[0]):
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
-    for i, row in enumerate(cells[1:]):
-        table.add_row(*_marked(row, i, len(cells[0])))
-    return table
+
+class _Terminal:
+    """The table in as much room as a console has."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.table import Table
+
+        cells = _matrix(self._facts)
+        if len(cells) > MOST_SHOWN + 2 or sum(_widths(cells)) + len(cells[0]) > options.max_width:
+            cells = _confused(self._facts)
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for place, heading in enumerate(cells[0]):
+            table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+        for i, row in enumerate(cells[1:]):
+            table.add_row(*_marked(row, i, len(cells[0])))
+        yield table
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
 
 
 def _marked(row: Sequence[str], i: int, columns: int) -> list[str]:
@@ -92,13 +109,11 @@ def _marked(row: Sequence[str], i: int, columns: int) -> list[str]:
 def _matrix(facts: Mapping[str, Any]) -> list[list[str]]:
     """All cells, with a heading, and shares at the end of rows and columns."""
     names = [str(label) for label in facts["classes"]]
-    first = f"predicted {names[0]}" if names else "predicted"
-    rows = [["truth", first, *names[1:], "recall"]]
+    rows = [["predicted", *names, "recall %"]]
     for i, (name, counts) in enumerate(zip(names, facts["confusion"], strict=True)):
         cells = [f"{count:,}" if count or i == j else NOBODY for j, count in enumerate(counts)]
-        rows.append([name, *cells, _percent(facts["recall"][i])])
-    rows.append(["precision", *map(_percent, facts["precision"]), ""])
-    return rows if names else rows[:1]
+        rows.append([f"truth {name}", *cells, _percent(facts["recall"][i])])
+    return [*rows, ["precision %", *map(_percent, facts["precision"]), ""]]
 
 
 def _confused(facts: Mapping[str, Any]) -> list[list[str]]:
@@ -115,4 +130,4 @@ def _confused(facts: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.3g} %"
+    return "-" if share is None else f"{100 * share:.3g}"
