@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.bench.distance_tasks import CUDA, CUDA_RESIDENT, plain_ways, prange_label, skipped_cuda, usable_device
+from mlpipe.bench.distance_tasks import OnDevice, on_device, plain_ways, prange_label
 from mlpipe.bench.method import Method
 from mlpipe.counting.in_memory import value_counts
 from mlpipe.errors import MlpipeError
-from mlpipe.kernels import plain
+from mlpipe.kernels import plain, plain_cuda
 from mlpipe.link import Array
 
 LARGEST_TABLE = 1 << 24
@@ -51,7 +51,7 @@ class Count:
 
     def methods(self, threads: int, numba_threads: int) -> Iterator[Method]:
         """All ways."""
-        values, low, size = self._values, self._low, self._size
+        values, low = self._values, self._low
         boxed = values.tolist()
         yield Method("python", "pure Python", lambda rows: _python(boxed[:rows]), sampled=True)
         yield Method("numpy", "NumPy unique", lambda rows: np.unique(values[:rows], return_counts=True), sampled=True)
@@ -61,7 +61,10 @@ class Count:
         yield Method(
             "mlpipe", "mlpipe", lambda rows: value_counts(values[:rows], threads=threads), compiled=True, first=None
         )
-        yield from self._cuda(low, size)
+        if self.close:
+            yield from on_device(self._on_device)
+        else:
+            yield Method("cuda", "CUDA", skipped="values are too far apart for a table of counters")
 
     def _numba(self, threads: int) -> Iterator[Method]:
         values, low, size = self._values, self._low, self._size
@@ -83,18 +86,13 @@ class Count:
 
             yield Method(name, label, call, compiled=True)
 
-    def _cuda(self, low: int, size: int) -> Iterator[Method]:
-        device = usable_device() if self.close else "values are too far apart for a table of counters"
-        if isinstance(device, str):
-            yield from skipped_cuda(device)
-            return
-        values, there = self._values, device.put(self._values)
+    def _on_device(self, device: plain_cuda.Device) -> OnDevice:
+        values, low, size, there = self._values, self._low, self._size, device.put(self._values)
 
         def call(array: Any) -> Any:
             return _present(device.count(array, low, size), low, values.dtype)
 
-        yield Method(*CUDA, lambda rows: call(device.put(values[:rows])), compiled=True, first=None)
-        yield Method(*CUDA_RESIDENT, lambda _: call(there), first=None)
+        return lambda _: call(device.put(values)), lambda _: call(there)
 
     def difference(self, result: Any, rows: int, reference: Any, label: str) -> float:
         """0; raise MlpipeError if any count is another."""

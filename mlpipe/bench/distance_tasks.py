@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import sqrt
 from typing import Any
 
@@ -13,6 +13,11 @@ from mlpipe.bench.method import Method
 from mlpipe.errors import MlpipeError
 from mlpipe.kernels import plain, plain_cuda
 from mlpipe.link import Array
+
+OnDevice = tuple[Callable[[int], Any], Callable[[int], Any]]
+"""Calls with inputs on the host and on the device."""
+
+NOT_FINITE = "there are NaN or infinities, which fast-math takes lightly"
 
 BLOCK_BYTES = 1 << 20
 """Bytes of differences that NumPy makes at a time: more no longer fit into the second-level cache."""
@@ -46,19 +51,15 @@ class Pair:
         yield Method("numpy", "NumPy", lambda _: _numpy_pair(x, y))
         for name, label, compile_it in plain_ways(numba_threads):
             compiled = compile_it(plain.pair)
-            yield Method(name, label, lambda _, run=compiled: run(x, y), compiled=True)  # type: ignore[misc]
+            skipped = NOT_FINITE if name == "numba-fastmath" and not _finite(x, y) else None
+            yield Method(name, label, lambda _, run=compiled: run(x, y), skipped, compiled=True)  # type: ignore[misc]
         rows = x[np.newaxis], y[np.newaxis]
         yield Method("mlpipe", "mlpipe", lambda _: pairwise_distances(*rows, threads=threads)[0, 0], compiled=True)
-        yield from self._cuda()
+        yield from on_device(self._on_device)
 
-    def _cuda(self) -> Iterator[Method]:
-        device = usable_device()
-        if isinstance(device, str):
-            yield from skipped_cuda(device)
-            return
+    def _on_device(self, device: plain_cuda.Device) -> OnDevice:
         x, y, there = self._x, self._y, [device.put(self._x), device.put(self._y)]
-        yield Method(*CUDA, lambda _: device.pair(device.put(x), device.put(y)), compiled=True)
-        yield Method(*CUDA_RESIDENT, lambda _: device.pair(*there))
+        return lambda _: device.pair(device.put(x), device.put(y)), lambda _: device.pair(*there)
 
     def difference(self, result: Any, rows: int, reference: Any, label: str) -> float:
         """How far off a distance is."""
@@ -82,7 +83,7 @@ class Batch:
     def __init__(self, x: Array, y: Array) -> None:
         self._x, self._y = x, y
         self.rows, self.dtype = len(x), x.dtype.name
-        what = f"{len(x):,} x {len(y):,} rows, {x.shape[1]:,} features, {self.dtype}"
+        what = f"{len(x):,} x {len(y):,} rows, {x.shape[1]:,} feature{'s' * (x.shape[1] != 1)}, {self.dtype}"
         self.title = f"euclidean distances of a batch, {what}"
         self.tolerance: float | None = rounding(x.dtype, x.shape[1])
 
@@ -94,21 +95,17 @@ class Batch:
         yield Method("numpy", "NumPy", lambda rows: _numpy_batch(x[:rows], y), sampled=True)
         for name, label, compile_it in plain_ways(numba_threads):
             compiled = compile_it(plain.batch)
-            yield Method(name, label, lambda rows, run=compiled: run(x[:rows], y), compiled=True)  # type: ignore[misc]
+            skipped = NOT_FINITE if name == "numba-fastmath" and not _finite(x, y) else None
+            yield Method(name, label, lambda rows, run=compiled: run(x[:rows], y), skipped, compiled=True)  # type: ignore[misc]
         yield Method(
             "mlpipe", "mlpipe", lambda rows: pairwise_distances(x[:rows], y, threads=threads), compiled=True,
             first=None,
         )  # fmt: skip
-        yield from self._cuda()
+        yield from on_device(self._on_device)
 
-    def _cuda(self) -> Iterator[Method]:
-        device = usable_device()
-        if isinstance(device, str):
-            yield from skipped_cuda(device)
-            return
+    def _on_device(self, device: plain_cuda.Device) -> OnDevice:
         x, y, there = self._x, self._y, [device.put(self._x), device.put(self._y)]
-        yield Method(*CUDA, lambda rows: device.batch(device.put(x[:rows]), device.put(y)), compiled=True, first=None)
-        yield Method(*CUDA_RESIDENT, lambda _: device.batch(*there), first=None)
+        return lambda _: device.batch(device.put(x), device.put(y)), lambda _: device.batch(*there)
 
     def difference(self, result: Any, rows: int, reference: Any, label: str) -> float:
         """How far off distances are."""
@@ -119,10 +116,6 @@ class Batch:
         return compare(
             one[:rows], other[:rows], rounding(self._x.dtype, self._x.shape[1]), self._x.dtype, f"{self.task}, {label}"
         )
-
-
-CUDA = ("cuda", "CUDA, inputs copied each time")
-CUDA_RESIDENT = ("cuda-resident", "CUDA, inputs on the device")
 
 
 def plain_ways(threads: int) -> Iterator[tuple[str, str, Any]]:
@@ -144,15 +137,23 @@ def prange_label(threads: int) -> str:
     return f"Numba prange, {threads} thread{'s' * (threads != 1)}"
 
 
-def usable_device() -> plain_cuda.Device | str:
-    """The GPU, or why there is none to use."""
+def on_device(prepare: Callable[[plain_cuda.Device], OnDevice]) -> Iterator[Method]:
+    """What a GPU does, inputs copied each time and only once; or why there is none to use."""
     reason = plain_cuda.why_not()
-    return plain_cuda.Device() if reason is None else reason
+    if reason is None:
+        try:
+            copied, resident = prepare(plain_cuda.Device())
+        except Exception as error:  # noqa: BLE001 - drivers and toolkits fail in many ways
+            reason = f"the GPU failed: {type(error).__name__}: {error}"
+    if reason is not None:
+        yield Method("cuda", "CUDA", skipped=" ".join(reason.split()))
+        return
+    yield Method("cuda", "CUDA, inputs copied each time", copied, compiled=True, first=None)
+    yield Method("cuda-resident", "CUDA, inputs on the device", resident, first=None)
 
 
-def skipped_cuda(reason: str) -> Iterator[Method]:
-    """What stands in the place of the GPU."""
-    yield Method("cuda", "CUDA", skipped=reason)
+def _finite(x: Array, y: Array) -> bool:
+    return bool(np.isfinite(x).all() and np.isfinite(y).all())
 
 
 def rounding(dtype: np.dtype[Any], features: int) -> float:

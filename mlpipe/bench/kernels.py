@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlpipe.bench.count_task import Count
@@ -98,7 +98,14 @@ def _task(problem: Problem, settings: Settings, threads: int, notes: list[str], 
             facts[method.name] = _timing(method, None, None)
             continue
         kernels = cache_state()["entries"] if method.name == "mlpipe" else 0
-        one = _timed(method, problem, settings)
+        try:
+            one = _timed(method, problem, settings)
+        except Exception as error:
+            if not method.name.startswith("cuda"):
+                raise
+            reason = " ".join(f"the GPU failed: {type(error).__name__}: {error}".split())
+            facts[method.name] = _timing(replace(method, skipped=reason), None, None)
+            continue
         if method.name == "mlpipe":
             made = cache_state()["entries"] - kernels
             how = f"compiled {made} kernels, and kept them" if made else "took its kernels from its cache"

@@ -172,7 +172,7 @@ def _loading(found: LoadingComparison) -> list[Table]:
     rows = [_way(one, found["row_bytes"], cold) for one in methods]
     best = _place(methods, lambda one: None if one["rows_per_s"] is None else 1 / one["rows_per_s"])
     return [
-        Table(title, headings + ["from disk"] * cold, rows, notes, texts=2, best=best, leaving=(7, 3, 5)),
+        Table(title, headings + ["from disk"] * cold, rows, notes, texts=2, best=best, leaving=(7, 3, 5, 1)),
     ]  # fmt: skip
 
 

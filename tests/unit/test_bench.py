@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial.distance import cdist
 
-from mlpipe.bench import child, loaders, loading, mlpipe_loader, timing
+from mlpipe.bench import child, distance_tasks, kernels, loaders, loading, mlpipe_loader, timing
 from mlpipe.bench.count_task import LARGEST_TABLE, Count
+from mlpipe.bench.data import made_up, of_files
 from mlpipe.bench.distance_tasks import Batch, Pair, compare, rounding
 from mlpipe.bench.loaders import Shards
 from mlpipe.bench.scaling import growth, ladder, thread_ladder
@@ -183,22 +185,51 @@ def test_rounding_is_no_error_and_more_is() -> None:
         compare(np.ones((1, 1)), np.full((1, 1), np.nan), limit, x.dtype, "batch, x")
 
 
-def test_kernels_for_a_gpu_compute_the_same_in_the_simulator() -> None:
+def test_a_gpu_computes_the_same_in_the_simulator() -> None:
+    # The simulator alone: its times are never shown, so `why_not` has to be got out of the way.
     code = (
-        "import numpy as np; from mlpipe.kernels.plain_cuda import Device, why_not\n"
-        "assert 'simulator' in why_not()\n"
-        "random = np.random.default_rng(0); x, y = random.normal(size=(3, 5)), random.normal(size=(17, 5))\n"
-        "device = Device(); put = device.put\n"
-        "wanted = np.linalg.norm(x[:, None] - y, axis=-1)\n"
-        "np.testing.assert_allclose(device.batch(put(x), put(y)), wanted, rtol=1e-14)\n"
-        "np.testing.assert_allclose(device.pair(put(x[0]), put(y[0])), wanted[0, 0], rtol=1e-14)\n"
-        "values = np.array([5, 3, 3, 9, -2, 5, 5])\n"
-        "assert device.count(put(values), -2, 12).tolist() == np.bincount(values + 2).tolist()\n"
+        "from mlpipe.kernels import plain, plain_cuda\n"
+        "assert 'simulator' in plain_cuda.why_not()\n"
+        "plain_cuda.why_not = plain.start_compiler = lambda: None\n"
+        "from mlpipe.bench import count_task, data, distance_tasks, kernels\n"
+        "distance_tasks.plain_ways = count_task.plain_ways = lambda threads: iter(())\n"
+        "made = data.made_up(3, 17, 5, None, 70, 9)\n"
+        "found = kernels.compare_kernels(made, kernels.Settings(1, 1, 1e-9), {})\n"
+        "for task in found['tasks']:\n"
+        "    times = {one['method']: one['best_s'] for one in task['methods']}\n"
+        "    assert times['cuda'] > 0 and times['cuda-resident'] > 0, task\n"
+        "plain_cuda.Device.put = lambda self, array: 1 / 0\n"
+        "[task] = kernels.compare_kernels(made, kernels.Settings(1, 1, 1e-9, ['pair']), {})['tasks']\n"
+        "assert task['methods'][-1]['skipped'] == 'the GPU failed: ZeroDivisionError: division by zero', task\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"PATH": "", SIMULATOR: "1"}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env={**os.environ, SIMULATOR: "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_gpu_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Device:
+        def put(self, array: Any) -> Any:
+            return array
+
+        def pair(self, x: Any, y: Any) -> float:
+            raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr(distance_tasks.plain_cuda, "why_not", lambda: None)
+    monkeypatch.setattr(distance_tasks.plain_cuda, "Device", Device)
+    monkeypatch.setattr(distance_tasks, "plain_ways", lambda threads: iter(()))
+    monkeypatch.setattr(plain, "start_compiler", lambda: None)
+    [task] = kernels.compare_kernels(made_up(2, 2, 2, None, 2, 2), kernels.Settings(1, 1, 1e-9, ["pair"]), {})["tasks"]
+    assert [one["skipped"] for one in task["methods"][-2:]] == ["the GPU failed: RuntimeError: out of luck"] * 2
+
+
+def test_fast_math_is_not_asked_about_nan() -> None:
+    x = np.array([[1.0, np.nan], [0.0, 2.0]])
+    for problem in (Batch(x, x), Pair(x[1], x[0])):
+        methods = {one.name: one for one in problem.methods(2, 2)}
+        assert "fast-math takes lightly" in str(methods["numba-fastmath"].skipped)
+        assert methods["numba-parallel"].skipped is None
 
 
 def test_times_of_the_simulator_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,8 +349,6 @@ def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_values_whose_squares_overflow_are_refused(tmp_path: Path) -> None:
-    from mlpipe.bench.data import of_files
-
     np.save(tmp_path / "X.npy", np.array([[1e25, 1.0], [np.inf, np.nan]], "f4"))
     with pytest.raises(InputError, match=r"X.npy: values up to 1e\+25, whose squares overflow in float32"):
         of_files([str(tmp_path / "X.npy")], 5, 5, None, 5, 0)
@@ -336,8 +365,6 @@ def test_values_whose_squares_overflow_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_column_that_is_counted(tmp_path: Path, dtype: str, values: list[int], found: list[int]) -> None:
-    from mlpipe.bench.data import of_files
-
     rows = np.zeros((2, 3), dtype)
     rows[:, 1] = values
     np.save(tmp_path / "X.npy", rows)
@@ -359,8 +386,6 @@ def test_the_column_that_is_counted(tmp_path: Path, dtype: str, values: list[int
     [(np.array([1, 2**63], "u8"), "X.npy holds values of 2⁶³ and more"), (np.ones(2, "f2"), "X.npy holds float16")],
 )
 def test_a_column_that_cannot_be_counted(tmp_path: Path, values: np.ndarray[Any, Any], reason: str) -> None:
-    from mlpipe.bench.data import of_files
-
     np.save(tmp_path / "X.npy", values)
     data = of_files([str(tmp_path / "X.npy")], 5, 5, None, 5, 0)
     assert data.values is None
