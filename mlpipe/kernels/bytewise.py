@@ -7,7 +7,6 @@ a large D are known to be far without having computed their distance: what this 
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -18,6 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from mlpipe.kernels._jit import kernel
+from mlpipe.kernels.integers import EmitIntegers, compresses
 from mlpipe.kernels.intrinsics import Arguments
 
 LANES = 16
@@ -44,101 +44,68 @@ UNBOUNDED = 1 << 30
 def available() -> bool:
     """Whether this processor multiplies bytes and adds them up in 512-bit vectors (VNNI)."""
     features = binding.get_host_cpu_features()
-    return bool(features.get("avx512vnni") and features.get("avx512f"))
+    return bool(features.get("avx512vnni") and features.get("avx512bw") and compresses())
 
 
 @intrinsic
-def near_tile(_context, queries, i, last, panels, p, halves, norms, reach, first, near, places, counts, g):
-    """Append to the candidates of queries i … those rows of panel p that may be near.
+def byte_tile(_context, queries, i, last, panels, p, halves, out, column, least, group, fresh):
+    """Sums of four queries i … and the 64 rows of panel p, negated, into ``out[:, column:]``.
 
-    With S = Σ (query + 128) · data − half of the row's own part (see `halves_of`), the squared distance in steps is the
-    query's squared length − 2 S, or 1 more. A row may be near when S reaches `reach` of the query.
+    With S = Σ (query + 128) · data − half of the row's own part (see `pack_quads`), the squared distance in steps is
+    the query's squared length − 2 S, or 1 more. −S goes out, so that small ones are near; and the least of each four
+    goes to ``least[:, group:]``, or of these and what is there unless `fresh`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        names = (
-            "queries",
-            "i",
-            "last",
-            "panels",
-            "p",
-            "halves",
-            "norms",
-            "reach",
-            "first",
-            "near",
-            "places",
-            "counts",
-            "g",
-        )
+        names = ("queries", "i", "last", "panels", "p", "halves", "out", "column", "least", "group", "fresh")
         arguments = Arguments(names, context, builder, signature, values)
-        i16, i32, i64 = ir.IntType(LANES), ir.IntType(32), ir.IntType(64)
-        vector, mask_type = ir.VectorType(i32, LANES), ir.VectorType(ir.IntType(1), LANES)
-        undefined = ir.Constant(vector, ir.Undefined)
-        zero, two = (ir.Constant(vector, [value] * LANES) for value in (0, 2))
-
-        def function(name: str, kind: Any) -> Any:
-            return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-
-        multiply = function("llvm.x86.avx512.vpdpbusd.512", ir.FunctionType(vector, [vector, vector, vector]))
-        compress = function(
-            "llvm.x86.avx512.mask.compress.v16i32", ir.FunctionType(vector, [vector, vector, mask_type])
+        emit, i32, i64 = EmitIntegers(builder, 32), ir.IntType(32), ir.IntType(64)
+        multiply = emit.function(
+            "llvm.x86.avx512.vpdpbusd.512", ir.FunctionType(emit.type, [emit.type, emit.type, emit.type])
         )
-
-        def load(pointer: Any) -> Any:
-            return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
-
-        def store(value: Any, pointer: Any) -> None:
-            builder.store(value, builder.bitcast(pointer, vector.as_pointer()), align=4)
-
-        def broadcast(scalar: Any) -> Any:
-            one = builder.insert_element(undefined, scalar, i32(0))
-            return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, LANES), None))
-
-        wanted = [builder.add(arguments["i"], i64(r)) for r in range(ROWS)]
-        there = [builder.icmp_signed("<=", row, arguments["last"]) for row in wanted]
-        rows = [builder.select(one, row, arguments["last"]) for one, row in zip(there, wanted, strict=True)]
-        starts = [builder.bitcast(arguments.at("queries", row, i64(0)), i32.as_pointer()) for row in rows]
+        starts = [builder.bitcast(row, i32.as_pointer()) for row in _query_rows(arguments, builder)]
         panel = arguments.at("panels", arguments["p"], i64(0), i64(0))
-        quads = arguments.shape("panels")[1]
         column = builder.mul(arguments["p"], i64(WIDTH))
-        sums = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in range(ROWS)]
+        sums = [[cgutils.alloca_once(builder, emit.type) for _ in range(VECTORS)] for _ in range(ROWS)]
         for v in range(VECTORS):
-            half = load(arguments.at("halves", builder.add(column, i64(v * LANES))))
+            half = emit.load(arguments.at("halves", builder.add(column, i64(v * LANES))))
             for r in range(ROWS):
                 builder.store(half, sums[r][v])
-        with cgutils.for_range(builder, quads) as loop:
+        with cgutils.for_range(builder, arguments.shape("panels")[1]) as loop:
             at = builder.mul(loop.index, i64(WIDTH * QUAD))
-            y = [load(builder.gep(panel, [builder.add(at, i64(v * LANES * QUAD))])) for v in range(VECTORS)]
+            y = [emit.load(builder.gep(panel, [builder.add(at, i64(v * LANES * QUAD))])) for v in range(VECTORS)]
             for r in range(ROWS):
-                x = broadcast(builder.load(builder.gep(starts[r], [loop.index]), align=4))
+                x = emit.broadcast(builder.load(builder.gep(starts[r], [loop.index]), align=4))
                 for v in range(VECTORS):
                     builder.store(builder.call(multiply, [builder.load(sums[r][v]), x, y[v]]), sums[r][v])
-        lanes = ir.Constant(vector, list(range(LANES)))
-        index = builder.add(broadcast(builder.trunc(builder.add(arguments["first"], column), i32)), lanes)
         for r in range(ROWS):
-            least = builder.select(there[r], builder.load(arguments.at("reach", rows[r])), i32(2**31 - 1))
-            found = [builder.icmp_signed(">=", builder.load(sums[r][v]), broadcast(least)) for v in range(VECTORS)]
-            any_found = builder.bitcast(functools.reduce(builder.or_, found), i16)
-            with builder.if_then(builder.icmp_unsigned("!=", any_found, i16(0))):
-                group = builder.add(arguments["g"], i64(r))
-                place = arguments.at("counts", group)
-                count = builder.load(place)
-                norm = broadcast(builder.load(arguments.at("norms", rows[r])))
-                for v in range(VECTORS):
-                    apart = builder.sub(norm, builder.mul(builder.load(sums[r][v]), two))
-                    rows_found = builder.add(index, ir.Constant(vector, [v * LANES] * LANES))
-                    store(builder.call(compress, [apart, zero, found[v]]), arguments.at("near", group, count))
-                    store(builder.call(compress, [rows_found, zero, found[v]]), arguments.at("places", group, count))
-                    ones = builder.ctpop(builder.bitcast(found[v], i16))
-                    count = builder.add(count, builder.zext(ones, i64))
-                builder.store(count, place)
+            found = [builder.sub(emit.constant(0), builder.load(slot)) for slot in sums[r]]
+            _hand_out(emit, arguments, r, found)
         return context.get_dummy_value()
 
     long = types.int64
-    return types.void(
-        queries, long, long, panels, long, halves, norms, reach, long, near, places, counts, long
-    ), generate
+    return types.void(queries, long, long, panels, long, halves, out, long, least, long, long), generate
+
+
+def _query_rows(arguments: Arguments, builder: Any) -> list[Any]:
+    """Addresses of the queries i …, the last one repeated where there are no more."""
+    rows = [builder.add(arguments["i"], ir.IntType(64)(r)) for r in range(ROWS)]
+    last = arguments["last"]
+    rows = [builder.select(builder.icmp_signed("<=", row, last), row, last) for row in rows]
+    return [arguments.at("queries", row, ir.IntType(64)(0)) for row in rows]
+
+
+def _hand_out(emit: EmitIntegers, arguments: Arguments, r: int, found: list[Any]) -> None:
+    """Store what was found for a query, and the least of it."""
+    builder, i64 = emit.builder, ir.IntType(64)
+    for v, vector in enumerate(found):
+        emit.store(vector, arguments.at("out", i64(r), builder.add(arguments["column"], i64(v * emit.lanes))))
+    place = arguments.at("least", i64(r), arguments["group"])
+    fresh = builder.icmp_signed("!=", arguments["fresh"], i64(0))
+    before = builder.select(fresh, emit.constant(2**31 - 1), emit.load(place))
+    for vector in found:
+        before = builder.select(builder.icmp_signed("<", vector, before), vector, before)
+    emit.store(before, place)
 
 
 @kernel

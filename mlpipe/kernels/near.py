@@ -1,4 +1,4 @@
-"""The k nearest by squared differences: who may be near by rounded rows, and the distances of those alone.
+"""The k nearest by rounded rows: who may be near, and the distances of those alone.
 
 A row of data is passed over only when the rounded rows prove that it is not among the k nearest; the distances of all
 others are computed by difference, as everywhere. So the result is that of computing all distances, to the bit.
@@ -7,137 +7,178 @@ others are computed by difference, as everywhere. So the result is that of compu
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlpipe.kernels._jit import kernel
-from mlpipe.kernels.bytewise import ROWS, UNBOUNDED, WIDTH, near_tile
-from mlpipe.kernels.nearest import cut, smallest, to_keys
-from mlpipe.kernels.pairs import HALF, SQUARE, pair_distances
-
-CHUNK_BYTES = 384 << 10
-"""Of rounded rows of data that one query after the other meets, in the second-level cache."""
+from mlpipe.kernels.bytewise import LANES, ROWS, WIDTH, byte_tile
+from mlpipe.kernels.nearest import bound_of, cut, to_keys
+from mlpipe.kernels.pairs import ABSOLUTE, HALF, SQUARE, TOGETHER, fold, pair_distances
+from mlpipe.kernels.picking import pick
 
 LOOSE = 1.0 + 1e-6
 """Bounds are a little wider than they need be, for they are computed with rounding themselves."""
 
+ALL = 2**31 - 1
+"""A bound above what any sum is."""
+
+
+class Room(NamedTuple):
+    """Scratch of one thread.
+
+    Parameters
+    ----------
+    out : ndarray of int32, shape (4, rows of a chunk)
+        Sums of rounded rows.
+    least : ndarray of int32, shape (4, groups of a chunk)
+        The least sums of groups of rows.
+    near, near_places : ndarray of int32 and int64, shape (at least rows of a chunk + 80,)
+        Candidates: their sums, and which rows.
+    near_count : ndarray of int64, shape (1,)
+        How many.
+    folded, x : ndarray, shape (1, width) and (width,)
+        The same memory: a folded query; zeros.
+    index : ndarray of int64, shape (8,)
+        Rows whose distances are computed.
+    sums, values : ndarray, shape (8, chunks) and (8,)
+        Of chunks, and distances in the type of the output.
+    bits, made : ndarray of integers, shape (8,)
+        The distances' memory, and their keys.
+    spare : ndarray of int64, as long as a query's buffer
+    """
+
+    out: Any
+    least: Any
+    near: Any
+    near_places: Any
+    near_count: Any
+    folded: Any
+    x: Any
+    index: Any
+    sums: Any
+    values: Any
+    bits: Any
+    made: Any
+    spare: Any
+
 
 @kernel
-def _steps(distance, moved, step):
-    """The squared distance of rounded rows, in steps, up to which the true distance may be as small as this one."""
-    most = (distance + moved) / step
-    squared = most * most * LOOSE + 1.0
-    return np.int32(squared) if squared < UNBOUNDED else np.int32(UNBOUNDED)
-
-
-@kernel
-def _limit(q, limit, norms, limits, reach):
-    """Set up to which squared distance rows may be near a query."""
-    limits[q] = min(limits[q], limit)
-    reach[q] = (norms[q] - limits[q]) >> 1
-
-
-@kernel
-def _true_length(value, how, slack):
-    """At most the true distance, in the space of the rows, of two rows whose computed distance is this."""
-    if how == SQUARE:
-        length = math.sqrt(value)
-    elif how == HALF:
-        length = math.sqrt(2.0 * value) if value < 2.0 else math.inf
-    else:
-        length = value
+def _computed(length, slack):
+    """At most the computed length of two rows whose true one is this; or the other way round."""
     return length * (1.0 + slack[0]) + slack[1]
 
 
 @kernel
-def _evaluate(
-    q, g, x, rows, first, how, own, low, high, near, near_places, count, k, keys, places, counts, spare, four
-):
-    """Compute the distances of the candidates of a query whose rounded distance is above `low` and up to `high`."""
-    values, bits, made = four
-    index = np.empty(4, np.int64)
+def _length(value, how):
+    """The distance in the space of the rows that a computed one stands for; infinite where many have the same."""
+    if how == SQUARE:
+        return math.sqrt(value)
+    if how == HALF:
+        return math.sqrt(2.0 * value) if value < 2.0 else math.inf
+    return value
+
+
+@kernel
+def _reach(length, norm, moved, step, how):
+    """Below which sum of rounded rows the true distance of two rows may be as small as this one."""
+    most = (length + moved) / step * LOOSE
+    bound = most + 2.0 if how == ABSOLUTE else (most * most * LOOSE + 1.0 - norm) * 0.5 + 2.0
+    return np.int32(bound) if bound < ALL else np.int32(ALL)
+
+
+@kernel
+def _farthest(total, norm, moved, step, how, slack):
+    """As far as a row may be, at most, whose sum is this; that a computed distance as small can mean."""
+    if how == ABSOLUTE:
+        length = np.float64(total) * step
+    else:
+        length = math.sqrt(max(0.0, np.float64(norm) + 2.0 * np.float64(total) + 1.0)) * step
+    length = _computed(_computed(length * LOOSE + moved, slack), slack)
+    if how == HALF and length * length >= 3.99:
+        return math.inf  # computed distances end at 2, and are equal there
+    return length
+
+
+@kernel
+def _known(q, k, how, slack, keys, counts, bounds, room):
+    """Beyond which true distance nothing is wanted any more: that of the k-th nearest so far."""
+    if counts[q] < k:
+        return math.inf
+    kth, _ = bound_of(keys[q], counts[q], k, k)
+    bounds[q] = min(bounds[q], kth)
+    room.bits[0] = kth  # distances are not negative: a key is its bits
+    return _computed(_length(np.float64(room.values[0]), how), slack)
+
+
+@kernel
+def _evaluate(q, rows, lanes, first, how, low, high, k, limit, keys, places, counts, bounds, room):
+    """Compute the distances of the candidates whose sums are above `low` and up to `high`."""
+    count = room.near_count[0]
     waiting = 0
     for i in range(count + 1):
         last = i == count
-        if not last and low < near[g, i] <= high and first + near_places[g, i] != own + q:
-            index[waiting] = near_places[g, i]
+        if not last and low < room.near[i] <= high:
+            room.index[waiting] = room.near_places[i]
             waiting += 1
-        if waiting == 4 or (last and waiting > 0):
-            for n in range(waiting, 4):
-                index[n] = index[0]
-            pair_distances(x, rows, index[0], index[1], index[2], index[3], how, values)
-            to_keys(values, bits, False, made)
+        if waiting == TOGETHER or (last and waiting > 0):
+            for n in range(waiting, TOGETHER):
+                room.index[n] = room.index[0]
+            pair_distances(room.x, rows, room.index, lanes, how, room.sums, room.values)
+            to_keys(room.values, room.bits, False, room.made)
             for n in range(waiting):
-                keys[q, counts[q]], places[q, counts[q]] = made[n], first + index[n]
-                counts[q] += 1
-                if counts[q] == keys.shape[1] - 16:
-                    counts[q], _ = cut(keys[q], places[q], counts[q], k, k, spare)
+                keys[q, counts[q]], places[q, counts[q]] = room.made[n], first + room.index[n]
+                counts[q] += room.made[n] <= bounds[q]
             waiting = 0
+            if counts[q] > limit:
+                counts[q], bounds[q] = cut(
+                    keys[q], places[q], counts[q], k, k + (limit - k) // 4, room.spare
+                )  # fmt: skip
 
 
 @kernel
-def _kth(q, k, how, slack, keys, places, counts, spare, four):
-    """The true distance beyond which nothing is wanted any more: that of the k-th nearest so far."""
-    if counts[q] < k:
-        return math.inf
-    values, bits, _made = four
-    if counts[q] > k:
-        counts[q], _ = cut(keys[q], places[q], counts[q], k, k, spare)
-    worst = keys[q, 0]
-    for i in range(1, k):
-        worst = max(worst, keys[q, i])
-    bits[0] = worst  # distances are not negative: a key is its bits
-    return _true_length(values[0], how, slack)
-
-
-@kernel
-def _drop(g, low, limit, near, near_places, near_counts):
-    """Forget the candidates of a query whose rounded distance is not above `low` and up to `limit`."""
-    kept = 0
-    for i in range(near_counts[g]):
-        if low < near[g, i] <= limit:
-            near[g, kept], near_places[g, kept] = near[g, i], near_places[g, i]
-            kept += 1
-    near_counts[g] = kept
-
-
-@kernel
-def _refine(
-    q, g, x, rows, first, how, slack, step, moved, own, near, near_places, near_counts, k, keys, places, counts, norms,
-    limits, reach, spare, four,
+def _take(
+    q, r, queries, norm, moved, rows, lanes, first, left, columns, entries, own, step, how, slack, k, limit, keys,
+    places, counts, bounds, room,
 ):  # fmt: skip
-    """Compute the distances of the k candidates that look nearest, which tells what else may still be near."""
-    count = near_counts[g]
-    # Of not many more than k nothing would be gained by looking at the nearest first.
-    middle = smallest(near[g], count, k) if count > 2 * k else np.int32(2**31 - 1)
-    _evaluate(
-        q, g, x, rows, first, how, own, np.int32(-(2**31)), middle, near, near_places, count, k, keys, places, counts,
-        spare, four,
-    )  # fmt: skip
-    _limit(q, _steps(_kth(q, k, how, slack, keys, places, counts, spare, four), moved, step), norms, limits, reach)
-    _drop(g, middle, limits[q], near, near_places, near_counts)
-
-
-@kernel
-def _make_room(
-    q, g, x, rows, first, how, slack, step, moved, own, near, near_places, near_counts, k, keys, places, counts, norms,
-    limits, reach, spare, four,
-):  # fmt: skip
-    """Compute distances until half of the candidates can be forgotten."""
-    room = near_counts[g]
-    while True:
-        _refine(
-            q, g, x, rows, first, how, slack, step, moved, own, near, near_places, near_counts, k, keys, places, counts,
-            norms, limits, reach, spare, four,
+    """Take the rows of a chunk into the buffer of a query; their sums are ``room.out[r]``."""
+    sums = room.out[r]
+    itself, wanted = own + q - first - left, k
+    if own >= 0:
+        wanted += 1  # the row itself may be among those counted
+    if 0 <= itself < columns:
+        sums[itself] = ALL
+    far, middle = _known(q, k, how, slack, keys, counts, bounds, room), np.int32(ALL)
+    if far == math.inf and columns >= wanted:
+        if entries >= 2 * wanted:
+            # Each of so many groups has a row that near: the k-th least of groups is no less than that of rows.
+            middle, _ = bound_of(room.least[r], entries, wanted, wanted + wanted // 4)
+        else:
+            middle, _ = bound_of(sums, columns, wanted, wanted + wanted // 4)
+        far = _farthest(middle, norm, moved, step, how, slack)
+    bound = _reach(far, norm, moved, step, how)
+    room.near_count[0] = 0
+    pick(sums, 0, columns, left, bound, room.near, room.near_places, room.near_count, 0, ALL)
+    count = room.near_count[0]
+    if count == 0:
+        return
+    if count <= wanted + TOGETHER:
+        middle = np.int32(ALL)
+    elif middle == ALL and count > 2 * k:
+        middle, _ = bound_of(room.near, count, k, k + k // 4)
+    fold(queries, q, q + 1, len(lanes), room.folded)
+    _evaluate(q, rows, lanes, first, how, np.int32(-ALL), middle, k, limit, keys, places, counts, bounds, room)
+    if middle < ALL:
+        bound = _reach(_known(q, k, how, slack, keys, counts, bounds, room), norm, moved, step, how)
+        _evaluate(
+            q, rows, lanes, first, how, middle, np.int32(bound - 1), k, limit, keys, places, counts, bounds, room
         )  # fmt: skip
-        if 2 * near_counts[g] <= room:
-            return
 
 
 @kernel
 def search_near(
-    queries, moved, rounded, norms, start, stop, rows, first, panels, halves, own, step, how, slack, near, near_places,
-    near_counts, k, keys, places, counts, limits, reach, spare, four,
+    queries, moved, rounded, norms, start, stop, rows, lanes, first, count, panels, halves, per_chunk, merged, own,
+    step, how, slack, k, limit, keys, places, counts, bounds, room,
 ):  # fmt: skip
     """Take rows of data into the buffers of the queries start … stop.
 
@@ -153,54 +194,47 @@ def search_near(
         Their squared lengths, in steps.
     start, stop : int
         Which of them.
-    rows : ndarray, shape (rows, features)
-        Prepared rows of data.
-    first : int
-        Index of the first.
+    rows : ndarray, shape (rows, width)
+        Prepared rows of data, folded.
+    lanes : tuple of int
+        As for `pair_distances`.
+    first, count : int
+        Index of the first, and how many.
     panels, halves : ndarray
         The same rounded, from `pack_quads`.
+    per_chunk : int
+        Panels that one query after the other meets, in the second-level cache.
+    merged : int
+        Panels of which the least sums are kept together.
     own : int
-        Query q is row own + q of the data.
+        Query q is row own + q of the data; below 0 if queries are other rows.
     step : float
         Of the grid.
     how : int
         As for `pair_distances`.
     slack : ndarray of float64, shape (2,)
         By how much a computed distance may be off: relatively, and besides.
-    near, near_places, near_counts : ndarray, shape (at least stop − start, room) and (at least stop − start,)
-        Scratch: candidates, that is squared distances of rounded rows and rows, int32; how many.
     k : int
         How many are wanted.
-    keys, places, counts : ndarray
-        As for `mlpipe.kernels.nearest.nearest`.
-    limits, reach : ndarray of int32, shape (queries,)
-        Squared distances up to which rows may be near, in steps; and what sums must reach.
-    spare : ndarray of int64
-        Scratch, as long as the longer of the buffers.
-    four : tuple of ndarray, shape (4,)
-        Scratch: of the output's type, the same memory as integers, and keys.
+    limit, keys, places, counts, bounds
+        As for `mlpipe.kernels.nearest.look_through`.
+    room : Room
+        Scratch.
     """
-    room = near.shape[1] - WIDTH
-    per_chunk = max(1, CHUNK_BYTES // max(1, panels.shape[1] * panels.shape[2]))
-    near_counts[:] = 0
     for chunk in range(0, panels.shape[0], per_chunk):
+        end = min(chunk + per_chunk, panels.shape[0])
+        left = chunk * WIDTH
+        columns = min(count, end * WIDTH) - left
+        entries = (end - chunk + merged - 1) // merged * LANES
         for i in range(start, stop, ROWS):
-            goal = min(room, 2 * k + WIDTH) if chunk == 0 else room
-            for p in range(chunk, min(chunk + per_chunk, panels.shape[0])):
-                near_tile(
-                    rounded, i, stop - 1, panels, p, halves, norms, reach, 0, near, near_places, near_counts, i - start
+            for p in range(chunk, end):
+                n = p - chunk
+                byte_tile(
+                    rounded, i, stop - 1, panels, p, halves, room.out, n * WIDTH, room.least, n // merged * LANES,
+                    n % merged == 0,
                 )  # fmt: skip
-                for q in range(i, min(i + ROWS, stop)):
-                    if near_counts[q - start] >= goal:
-                        _make_room(
-                            q, q - start, queries[q], rows, first, how, slack, step, moved[q], own, near, near_places,
-                            near_counts, k, keys, places, counts, norms, limits, reach, spare, four,
-                        )  # fmt: skip
-                        if q == min(i + ROWS, stop) - 1:
-                            goal = room
-    for q in range(start, stop):
-        while near_counts[q - start] > 0:
-            _refine(
-                q, q - start, queries[q], rows, first, how, slack, step, moved[q], own, near, near_places, near_counts,
-                k, keys, places, counts, norms, limits, reach, spare, four,
-            )  # fmt: skip
+            for q in range(i, min(i + ROWS, stop)):
+                _take(
+                    q, q - i, queries, norms[q], moved[q], rows, lanes, first, left, columns, entries, own, step, how,
+                    slack, k, limit, keys, places, counts, bounds, room,
+                )  # fmt: skip

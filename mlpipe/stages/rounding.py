@@ -9,20 +9,23 @@ import math
 
 import numpy as np
 
+from mlpipe.buffers import aligned_empty
 from mlpipe.kernels.bytewise import (
+    LANES,
     LARGEST,
     MOST_FEATURES,
     QUAD,
     ROWS,
     SHIFT,
-    UNBOUNDED,
     WIDTH,
     available,
     pack_quads,
     quantize,
 )
-from mlpipe.kernels.near import search_near
-from mlpipe.kernels.pairs import HALF, ROOT, SQUARE
+from mlpipe.kernels.near import Room, search_near
+from mlpipe.kernels.pairs import HALF, ROOT, SQUARE, TOGETHER, fold, folded_width, lanes_of
+from mlpipe.kernels.picking import BEYOND, GROUP
+from mlpipe.kernels.tile import CHUNK
 from mlpipe.link import Array
 from mlpipe.stages.pairing import Pairing, Rows
 from mlpipe.workers import Workers
@@ -30,30 +33,73 @@ from mlpipe.workers import Workers
 KINDS = {"euclidean": ROOT, "sqeuclidean": SQUARE, "unit": HALF}
 """Kernels of squared differences, and what becomes of the sum."""
 
+MANY_WANTED = 128
 LEAST_QUERIES = 64
 """For fewer, rounding the data takes as long as computing the distances."""
 
-ROOM = 256
-"""Candidates of a query for which there is room at least; not fewer than one tile of registers may add, which is 64."""
+CHUNK_BYTES = 1 << 20
+CHUNK_ROWS = 8192
+"""Of rounded rows of data that one query after the other meets: with 128 features and 5000 rows, k = 10 takes 88 ms;
+meeting 512 KiB at a time multiplies faster, but chooses candidates twice, which takes 100."""
+
+PIECE_BYTES = 16 << 20
+"""Of rows of data that are rounded, on a grid of their own, and looked through at once."""
+
+GROUPS = 8
+"""Groups of rows, for each neighbour wanted, whose least sums tell how far a row may be."""
 
 TASK_QUERIES = 256
 STEP_ROWS = 4096
 """Rows that are rounded at once."""
 
 
-def worth_rounding(pairing: Pairing, queries: int, data_rows: int, k: int) -> bool:
-    """Whether rounded rows are expected to save time.
+def few_wanted(k: int, features: int, data_rows: int) -> bool:
+    """Whether so few neighbours are wanted that rounded rows are expected to save time.
 
-    The more are wanted of how many there are, the more distances have to be computed after all, one by one: with
-    128 features and 5000 rows, k = 10 takes 0.54 of the time of computing all distances, k = 100 takes 1.2.
+    The more are wanted of how many there are, the more distances have to be computed after all, one by one. With 128
+    features and 5000 rows, k = 10 takes 0.5 of the time of computing all distances, k = 100 as long; with 100
+    features and 100000 rows, k = 100 takes 0.6, and k = 1000 1.4.
     """
+    return k * (40 + features // 8) <= data_rows and (k <= MANY_WANTED or 250 * k <= data_rows)
+
+
+def can_round(key: str, features: int) -> bool:
+    """Whether distances by a kernel can be bounded by rounded rows, on this processor."""
+    return key in KINDS and available() and 1 <= features <= MOST_FEATURES
+
+
+def worth_rounding(pairing: Pairing, queries: int, data_rows: int, k: int) -> bool:
+    """Whether rounded rows are expected to save time."""
+    features = pairing.prepared_features
     return (
-        pairing.metric.key in KINDS
-        and available()
-        and queries >= LEAST_QUERIES
-        and 1 <= pairing.prepared_features <= MOST_FEATURES
-        and k * (100 + pairing.prepared_features // 4) <= data_rows
-    )
+        queries >= LEAST_QUERIES
+        and can_round(pairing.metric.key, features)
+        and few_wanted(k, features, data_rows)
+    )  # fmt: skip
+
+
+def bytes_of(features: int) -> int:
+    """Bytes of a rounded row."""
+    return -(-features // QUAD) * QUAD
+
+
+def panels_of_chunk(features: int) -> int:
+    """Panels of rounded rows that one query after the other meets."""
+    rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // bytes_of(features)))
+    return -(-rows // WIDTH)
+
+
+def piece_rows(features: int, itemsize: int) -> int:
+    """Rows of data that are rounded at once."""
+    rows = max(1, PIECE_BYTES // max(1, folded_width(features) * itemsize))
+    per_chunk = panels_of_chunk(features) * WIDTH
+    return max(1, rows // per_chunk) * per_chunk
+
+
+def _finite(rows: Rows) -> bool:
+    """Whether neither NaN nor infinity is among rows; no array as large as they are is made."""
+    values, status = rows.values, rows.status
+    return bool(np.isfinite(values.min()) and np.isfinite(values.max()) and np.isfinite(status).all())
 
 
 class Rounding:
@@ -67,18 +113,20 @@ class Rounding:
         Prepared.
     k : int
         How many neighbours are wanted.
+    limit : int
+        Entries of a query's buffer after which it is cut down.
     workers : Workers
         Who computes.
     own : int
         Query q is row own + q of the data.
     """
 
-    def __init__(self, pairing: Pairing, queries: Rows, k: int, workers: Workers, own: int) -> None:
-        self._queries, self._k, self._workers, self._own = queries, k, workers, own
+    def __init__(self, pairing: Pairing, queries: Rows, k: int, limit: int, workers: Workers, own: int) -> None:
+        self._queries, self._k, self._limit, self._workers, self._own = queries, k, limit, workers, own
         self._dtype, self._how = pairing.dtype, KINDS[pairing.metric.key]
         features, count = pairing.prepared_features, len(queries.values)
-        self._bytes = -(-features // QUAD) * QUAD
-        self._finite = bool(np.isfinite(queries.values).all() and np.isfinite(queries.status).all())
+        self._bytes = bytes_of(features)
+        self._finite = not count or _finite(queries)
         self._rounded = np.full((count, self._bytes), SHIFT, np.uint8)
         self._norms, self._moved = np.empty(count, np.int32), np.empty(count)
         # By how much a computed distance may be off, relatively: sums of 32 terms, and sums of these, twice over;
@@ -88,52 +136,79 @@ class Rounding:
                                 math.sqrt(features) * (2.0**-73 if single else 2.0**-536)])  # fmt: skip
         groups = -(-count // (8 * workers.threads))
         self._group = max(ROWS, min(TASK_QUERIES, -(-groups // ROWS) * ROWS))
-        room = max(ROOM, 4 * k) + WIDTH
-        self._near = [self._candidates(room) for _ in range(workers.threads)]
-        self._spare = [np.empty(max(room, 4 * k + ROOM), np.int64) for _ in range(workers.threads)]
-        self._four = [self._scratch() for _ in range(workers.threads)]
+        self._lanes = (0,) * lanes_of(features)
+        self._width = folded_width(features)
+        self._step = piece_rows(features, self._dtype.itemsize)
+        self._rooms: list[Room] = []
 
-    def _candidates(self, room: int) -> tuple[Array, Array, Array]:
-        shape = (self._group + ROWS, room)
-        return np.empty(shape, np.int32), np.empty(shape, np.int32), np.zeros(shape[0], np.int64)
-
-    def _scratch(self) -> tuple[Array, Array, Array]:
+    def _room(self, rows: int) -> Room:
         kind = f"i{self._dtype.itemsize}"
-        values = np.empty(4, self._dtype)
-        return values, values.view(kind), np.empty(4, kind)
+        values, folded = np.empty(TOGETHER, self._dtype), np.zeros((1, self._width), self._dtype)
+        near = rows + GROUP + BEYOND
+        return Room(
+            out=aligned_empty((ROWS, rows), np.int32),
+            least=aligned_empty((ROWS, rows // (WIDTH // LANES)), np.int32),
+            near=np.empty(near, np.int32),
+            near_places=np.empty(near, np.int64),
+            near_count=np.zeros(1, np.int64),
+            folded=folded,
+            x=folded[0],
+            index=np.zeros(TOGETHER, np.int64),
+            sums=np.empty((TOGETHER, max(1, self._width // CHUNK)), self._dtype),
+            values=values,
+            bits=values.view(kind),
+            made=np.empty(TOGETHER, kind),
+            spare=np.empty(self._limit + GROUP + BEYOND, np.int64),
+        )
 
-    def search(self, rows: Rows, first: int, buffers: tuple[Array, Array, Array]) -> bool:
-        """Take prepared rows of data into the buffers (keys, places, counts); False if that cannot be done so.
+    def search(self, rows: Rows, first: int, buffers: tuple[Array, Array, Array, Array]) -> bool:
+        """Take prepared rows of data into the buffers (keys, places, counts, bounds); False if that cannot be done so.
 
         That is where values are not finite, or so far apart that 8 bits tell nothing.
         """
-        values = rows.values
-        if not (self._finite and len(values) and np.isfinite(rows.status).all()):
+        if not (self._finite and len(rows.values) and _finite(rows)):
             return False
+        grids = []
+        for start in range(0, len(rows.values), self._step):
+            grid = self._grid(rows.values[start : start + self._step])
+            if grid is None:
+                return False
+            grids.append(grid)
+        for start, (centre, step) in zip(range(0, len(rows.values), self._step), grids, strict=True):
+            self._piece(rows.values[start : start + self._step], first + start, centre, step, buffers)
+        return True
+
+    def _grid(self, values: Array) -> tuple[Array, float] | None:
+        """Centre and step of a grid that spans rows; None where there is none that tells anything."""
         low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
         centre = low / 2 + high / 2
         step = float((high / 2 - low / 2).max()) / LARGEST
-        if not (math.isfinite(step) and step > np.finfo(self._dtype).tiny):
-            return False
-        panels, halves, farthest = self._rounded_data(values, centre, step)
+        return (centre, step) if math.isfinite(step) and step > np.finfo(self._dtype).tiny else None
+
+    def _piece(
+        self, values: Array, first: int, centre: Array, step: float, buffers: tuple[Array, Array, Array, Array]
+    ) -> None:
+        folded, panels, halves, farthest = self._rounded_data(values, centre, step)
         self._round(self._queries.values, centre, step, SHIFT, self._rounded, self._norms, self._moved)
         moved = self._moved + farthest
-        limits = np.full(len(moved), UNBOUNDED, np.int32)
-        reach = (self._norms - limits) >> 1
+        most = panels_of_chunk(values.shape[1])
+        per_chunk = -(-len(panels) // -(-len(panels) // most))
+        merged = max(1, min(8, per_chunk * LANES // (GROUPS * self._k)))
+        if not self._rooms:
+            self._rooms = [self._room(most * WIDTH) for _ in range(self._workers.threads)]
 
         def run(start: int, worker: int) -> None:
             stop = min(len(moved), start + self._group)
             search_near(
-                self._queries.values, moved, self._rounded, self._norms, start, stop, values, first, panels, halves,
-                self._own, step, self._how, self._slack, *self._near[worker], self._k, *buffers, limits, reach,
-                self._spare[worker], self._four[worker],
+                self._queries.values, moved, self._rounded, self._norms, start, stop, folded, self._lanes, first,
+                len(values), panels, halves, per_chunk, merged, self._own, step, self._how, self._slack, self._k,
+                self._limit, *buffers, self._rooms[worker],
             )  # fmt: skip
 
         self._workers.run(run, range(0, len(moved), self._group))
-        return True
 
-    def _rounded_data(self, values: Array, centre: Array, step: float) -> tuple[Array, Array, float]:
-        """Rows of data as panels, what their sums begin with, and how far rounding moved any row at most."""
+    def _rounded_data(self, values: Array, centre: Array, step: float) -> tuple[Array, Array, Array, float]:
+        """Rows of data folded, and rounded as panels, what their sums begin with, and how far rounding moved any."""
         count = -(-len(values) // WIDTH)
         rounded, norms, moved = (
             np.zeros((len(values), self._bytes), np.uint8),
@@ -144,7 +219,20 @@ class Rounding:
         panels = np.zeros((count, self._bytes // QUAD, WIDTH * QUAD), np.uint8)
         halves = np.empty(count * WIDTH, np.int32)
         pack_quads(rounded, norms, panels, halves)
-        return panels, halves, float(moved.max())
+        return self._folded(values), panels, halves, float(moved.max())
+
+    def _folded(self, values: Array) -> Array:
+        """Rows folded, as `pair_distances` wants them."""
+        if len(self._lanes) == 1:
+            return values
+        folded = np.zeros((len(values), self._width), self._dtype)
+        self._workers.run(
+            lambda start, _worker: fold(
+                values, start, min(start + STEP_ROWS, len(values)), len(self._lanes), folded[start:]
+            ),
+            range(0, len(values), STEP_ROWS),
+        )  # fmt: skip
+        return folded
 
     def _round(
         self, values: Array, centre: Array, step: float, shift: int, out: Array, norms: Array, moved: Array

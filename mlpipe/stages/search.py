@@ -85,7 +85,7 @@ class Search:
         self._queries = pairing.prepare(queries, workers)
         self._rounding: Rounding | None = None
         if not largest and worth_rounding(pairing, len(queries), data_rows, k):
-            self._rounding = Rounding(pairing, self._queries, k, workers, self._own)
+            self._rounding = Rounding(pairing, self._queries, k, full(k), workers, self._own)
         self._few = self._rounding is None and few(len(queries), workers.threads)
         kind = np.dtype(f"i{pairing.dtype.itemsize}")
         shape = (workers.threads if self._few else 1, len(queries), capacity(k))
@@ -121,7 +121,7 @@ class Search:
         """
         rows = self._pairing.prepare(raw, self._workers)
         if self._rounding is not None:
-            buffers = (self._keys[0], self._places[0], self._counts[0])
+            buffers = (self._keys[0], self._places[0], self._counts[0], self._bounds[0])
             if self._rounding.search(rows, first, buffers):
                 return
         if not self._panels:

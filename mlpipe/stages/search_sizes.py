@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mlpipe.kernels.bytewise import MOST_FEATURES, QUAD, ROWS, WIDTH, available
+from mlpipe.kernels.bytewise import WIDTH
 from mlpipe.kernels.metrics import METRICS
+from mlpipe.kernels.pairs import folded_width
 from mlpipe.kernels.tile import panel_width
 from mlpipe.stages.metrics import Measure
 from mlpipe.stages.pairing import scratch_shapes
-from mlpipe.stages.rounding import KINDS, TASK_QUERIES
-from mlpipe.stages.rounding import ROOM as NEAR_ROOM
+from mlpipe.stages.rounding import bytes_of, can_round, few_wanted, panels_of_chunk, piece_rows
 from mlpipe.stages.search import LEAST_GROUP, TILE_COLUMNS, TILE_ROWS, capacity, chunk_rows
 
 SORTED_BYTES = 33
@@ -61,7 +61,7 @@ class SearchSizes:
     @property
     def _rounded_row(self) -> int:
         """Bytes of a rounded row, and of what is known of it."""
-        return self.prepared + QUAD + 4 + 8 if self.rounds else 0
+        return bytes_of(self.prepared) + 4 + 8 if self.rounds else 0
 
     def per_query(self, more: int = 0) -> int:
         """Bytes for each query of many, and `more`."""
@@ -81,12 +81,16 @@ class SearchSizes:
         few = self.threads * min(queries, 2 * self.threads * LEAST_GROUP)
         buffers = max(queries, few) * (capacity(self.k) * self.entry_bytes + 8 + self.output_bytes)
         results = queries * self.k * self.entry_bytes
-        return queries * self._query_bytes() + buffers + results + self._of_threads() + data_rows * self._data_row()
+        return queries * self._query_bytes() + buffers + results + self._of_threads() + self._data_bytes(data_rows)
 
-    def _data_row(self) -> int:
-        """Bytes of what is made of a row of data."""
+    def _data_bytes(self, rows: int) -> int:
+        """Bytes of what is made of rows of data."""
         projected = self.prepared * self.compute_bytes if self.projects else 0
-        return projected + 2 * self.compute_bytes + 2 * self._rounded_row + (16 if self.rounds else 0)
+        made = rows * (projected + 2 * self.compute_bytes)
+        if self.rounds:
+            piece = min(rows, piece_rows(self.prepared, self.compute_bytes)) + WIDTH
+            made += piece * (2 * self._rounded_row + folded_width(self.prepared) * self.compute_bytes + 16)
+        return made
 
     def _of_threads(self) -> int:
         """Bytes that all threads take, whatever the number of rows."""
@@ -96,8 +100,8 @@ class SearchSizes:
         sorting = self.threads * capacity(self.k) * SORTED_BYTES + (32 << 10)
         near = 0
         if self.rounds:
-            room = max(NEAR_ROOM, 4 * self.k) + WIDTH
-            near = (TASK_QUERIES + ROWS) * (8 * room + 8) + 8 * (room + NEAR_ROOM)
+            rows = panels_of_chunk(self.prepared) * WIDTH
+            near = 40 * rows + 3 * folded_width(self.prepared) * self.compute_bytes + 8 * capacity(self.k) + 4096
         projected = 2 * 8 * 16 * self.features if self.projects else 0
         return self.threads * (panels + tile + sorting + near + self.scratch + 8 * capacity(self.k) + projected)
 
@@ -121,7 +125,7 @@ def sizes_of(measure: Measure, features: int, data_rows: int, output_bytes: int,
     metric = METRICS[measure.kernel]
     compute = 8 if metric.double else output_bytes
     width, prepared = panel_width(metric, compute), measure.prepared_features(features)
-    rounds = metric.key in KINDS and available() and prepared <= MOST_FEATURES
+    rounds = can_round(metric.key, prepared) and few_wanted(k, prepared, data_rows)
     return SearchSizes(
         features=features,
         prepared=prepared,
@@ -132,5 +136,5 @@ def sizes_of(measure: Measure, features: int, data_rows: int, output_bytes: int,
         threads=threads,
         scratch=sum(8 * math.prod(shape) for shape in scratch_shapes(metric, prepared, width)),
         projects=measure.definition.prepare == "projection",
-        rounds=rounds and k * (100 + prepared // 4) <= data_rows,
+        rounds=rounds,
     )

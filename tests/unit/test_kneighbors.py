@@ -120,7 +120,8 @@ def test_rounded_rows_give_the_same_of_any_data(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         rounded(monkeypatch)
         monkeypatch.setattr("mlpipe.nearest.BLOCK_BYTES", data.draw(st.sampled_from([1 << 10, 1 << 25])))
-        monkeypatch.setattr(rounding, "ROOM", 64)
+        monkeypatch.setattr(rounding, "CHUNK_ROWS", data.draw(st.sampled_from([64, 128, 8192])))
+        monkeypatch.setattr(rounding, "PIECE_BYTES", data.draw(st.sampled_from([1 << 12, 1 << 24])))
         m, n, features = data.draw(st.integers(257, 300)), data.draw(st.integers(1, 300)), data.draw(st.integers(1, 9))
         dtype = data.draw(st.sampled_from(["f4", "f8"]))
         random = np.random.default_rng(data.draw(st.integers(0, 99)))
