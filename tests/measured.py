@@ -87,10 +87,11 @@ def measured(source: Source, stages: Sequence[Stage], sink: Any, *, threads: int
     """The record of a run, in blocks of so many rows; of one that fails, too."""
     made = plan(Pipeline(source, stages, sink), 1 << 30, threads)
     made = type(made)(**{**vars(made), "block_rows": rows})
-    meter = Meter()
     record = Record(["run"], threads=threads, plan=made.describe())
     try:
-        with MemorySampler(meter=meter) as memory:
+        with MemorySampler() as memory:
+            meter = Meter()
+            memory.follow(meter)
             try:
                 run(made, meter)
             finally:

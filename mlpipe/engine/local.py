@@ -13,9 +13,10 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 
-from mlpipe.buffers import WAKE, Channel, Closed, Pool
+from mlpipe.buffers import Channel, Closed, Pool
 from mlpipe.engine.budget import Plan
 from mlpipe.engine.reader import Reader
+from mlpipe.engine.writer import Writer, check_unchanged, size_of
 from mlpipe.errors import at_link
 from mlpipe.link import BLOCKS_AHEAD, Array, Block, Blocks, Source
 from mlpipe.measure.compiling import compiling_told
@@ -54,7 +55,7 @@ def run(plan: Plan, meter: Meter = NULL_METER, advance: Callable[[float], None] 
         Rows that went to the sink, which the plan may not have known.
     """
     with _running(plan, meter) as local:
-        writer = _Writer(local, plan, advance)
+        writer = Writer(local, plan, advance)
         for block in _chain(plan, local):
             writer.put(block)
         local.end()
@@ -84,7 +85,7 @@ def iterate(plan: Plan, meter: Meter = NULL_METER, *, keep: bool = True) -> Bloc
             yield block
             block.release()
         local.end()
-        _check_unchanged(plan.pipeline)
+        check_unchanged(plan.pipeline)
 
 
 @contextmanager
@@ -114,16 +115,6 @@ def _sources(pipeline: Pipeline) -> dict[str, Source]:
     for stage in pipeline.stages:
         sources.update(stage.side_sources)
     return sources
-
-
-def _check_unchanged(pipeline: Pipeline) -> None:
-    """Raise InputError if something that was read is another file by now."""
-    with at_link(pipeline.first_link):
-        pipeline.source.check_unchanged()
-    for place, stage in enumerate(pipeline.stages):
-        with at_link(pipeline.link(place), stage.name):
-            for source in stage.side_sources.values():
-                source.check_unchanged()
 
 
 def _said_of(blocks: Blocks, link: str, verb: str = "") -> Blocks:
@@ -166,7 +157,7 @@ def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
             block = next(blocks, None)
         if block is None:
             return
-        lane.took(_size(block))
+        lane.took(size_of(block))
         yield block
 
 
@@ -174,7 +165,7 @@ def _handed_on(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks of a stage, whose clock says so while the links behind it work."""
     lane.enter("self")
     for block in blocks:
-        lane.gave(_size(block))
+        lane.gave(size_of(block))
         lane.enter("wait_out")  # and it stays so when nobody asks for more
         yield block
         lane.enter("self")
@@ -184,20 +175,15 @@ def _handed_on(blocks: Blocks, lane: Lane) -> Blocks:
 def _given(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks of the last stage, which is at work whenever nothing else is said."""
     for block in blocks:
-        lane.gave(_size(block))
+        lane.gave(size_of(block))
         yield block
 
 
 def _taken(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks that a stage reads besides those that come in."""
     for block in blocks:
-        lane.took(_size(block))
+        lane.took(size_of(block))
         yield block
-
-
-def _size(block: Block) -> int:
-    """Bytes of a block, with its labels."""
-    return block.data.nbytes if block.labels is None else block.data.nbytes + block.labels.nbytes
 
 
 def _with_shares(blocks: Blocks, rows: int) -> Blocks:
@@ -340,63 +326,3 @@ class _StageRun:
     def pool(self, count: int, make: Callable[[], Array]) -> Pool:
         """A pool of buffers that lasts as long as the run."""
         return self._run.pool(count, make, self.lane.in_flight)
-
-
-class _Writer:
-    """A thread in which the sink lives: opened, written to, and committed or discarded."""
-
-    def __init__(self, run: LocalRun, plan: Plan, advance: Callable[[float], None]) -> None:
-        self._run, self._pipeline, self._spec, self._advance = run, plan.pipeline, plan.output, advance
-        self._sink = plan.pipeline.sink
-        name = "write" if self._sink.stored else plan.pipeline.ending
-        self._lane = run.clock(name, "write", "wait_in")
-        self.rows = 0
-        self._channel = run.channel()
-        run.meter.queue("write", self._channel.__len__)
-        self._done = threading.Event()
-        run.thread(self._live, "write")
-
-    def put(self, block: Block) -> None:
-        """Hand over a block."""
-        self._channel.put(block)
-
-    def finish(self) -> None:
-        """Wait until all is written and committed."""
-        self._channel.finish()
-        with self._run.lane.state("wait_out"):
-            # Not `join`: interrupted by a signal, it takes the thread for ended (before Python 3.13).
-            while not self._done.wait(WAKE):
-                pass
-        if self._run.error is not None:
-            raise self._run.error
-
-    def _live(self) -> None:
-        try:
-            link = self._pipeline.link(len(self._pipeline.stages))
-            with self._run.meter.working(self._lane, "wait_in") as lane, at_link(link, self._pipeline.ending):
-                self._write_all(lane)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that computes
-            self._run.fail(error)
-        finally:
-            self._done.set()
-
-    def _write_all(self, lane: Lane) -> None:
-        with lane.state("compile"):
-            self._sink.compile(self._spec)
-        with self._sink.open(self._spec) as writing:
-            rows = -1
-            while (block := self._channel.take(lane, "wait_in")) is not None:
-                writing.write(block)
-                new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
-                rows = block.start if new else rows
-                self.rows = max(self.rows, block.start + len(block.data))
-                lane.took(_size(block))
-                if self._sink.stored:
-                    lane.gave(_size(block))
-                lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
-                self._advance(block.share)
-                block.release()
-            writing.sync()
-            _check_unchanged(self._pipeline)
-            if self._run.over.is_set():  # a signal came meanwhile
-                raise Closed

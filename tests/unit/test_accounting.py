@@ -20,7 +20,8 @@ def check_accounts(record: RecordFacts) -> None:
     assert record["accounted"] > 0.98
     with_stages = [thread for thread in record["thread_facts"] if thread["stages"]]
     assert {thread["name"] for thread in with_stages} >= {"read", "compute", "write"}
-    assert all(0.98 < thread["accounted"] <= 1.0001 for thread in with_stages)
+    assert all(0.98 < thread["accounted"] <= 1.0001 for thread in record["thread_facts"])
+    assert all(thread["timeline"] for thread in record["thread_facts"] if not thread["stages"])
     for stage in record["stages"]:
         spent = sum(stage[key] or 0.0 for key in STATES)
         assert spent == pytest.approx(stage["ended_s"] - stage["began_s"])

@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from mlpipe.errors import Interrupted
+from mlpipe.measure.meter import Lane
 from mlpipe.workers import Workers
 
 THREADS = (1, 2, 3, 8)
@@ -225,3 +226,28 @@ def test_signal_while_helpers_are_started(monkeypatch):
         with pytest.raises(Interrupted):
             workers.run(lambda _task, _worker: begun.set(), itertools.count())
     assert helpers() == []
+
+
+def test_helpers_have_clocks_that_say_when_they_work():
+    clocks = [Lane(f"worker {number}") for number in (1, 2)]
+    for clock in clocks:
+        clock.start("wait_in")
+    both = threading.Barrier(3)
+    with Workers(3, clocks) as workers:
+        for _ in range(2):
+            workers.run(lambda task, worker: (both.wait(30), time.sleep(0.02)), range(3))
+        time.sleep(0.05)
+        with pytest.raises(ValueError, match="task"):
+            workers.run(fail_late, range(30))
+    for clock in clocks:
+        clock.stop()
+        assert clock.totals_ns["self"] > 0.04e9
+        assert clock.totals_ns["wait_in"] > 0.05e9
+        assert clock.now == "wait_in"
+        assert sum(clock.totals_ns.values()) == clock.lifetime_ns
+    assert len(set(workers.helpers)) == 2
+
+
+def fail_late(task: int, worker: int) -> None:
+    if task == 20:
+        raise ValueError("task")
