@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlpipe.buffers import aligned_empty
-from mlpipe.kernels.distances import pack
 from mlpipe.kernels.nearest import finish_queries, search_tiles
+from mlpipe.kernels.packing import pack_squares
 from mlpipe.kernels.pair_order import HEADS, SHORT
 from mlpipe.kernels.picking import BEYOND, GROUP
 from mlpipe.link import Array
@@ -23,6 +23,9 @@ TILE_COLUMNS = 1024
 
 CHUNK_BYTES = 4 << 20
 """Of rows of data that are packed at once, by all threads, for all queries."""
+
+OWN_BYTES = 1024 << 10
+"""The same of data that a thread packs for itself: they stay in its second-level cache."""
 
 PACK_ROWS = 512
 LEAST_GROUP = 16
@@ -42,9 +45,9 @@ def capacity(k: int) -> int:
     return full(k) + GROUP + BEYOND
 
 
-def chunk_rows(row_bytes: int, width: int) -> int:
-    """Rows of data that are packed at once: whole panels, and no more than fill a tile or `CHUNK_BYTES`."""
-    rows = max(1, CHUNK_BYTES // max(1, row_bytes))
+def chunk_rows(row_bytes: int, width: int, nbytes: int = CHUNK_BYTES) -> int:
+    """Rows of data that are packed at once: whole panels, a few tiles at most, and about so many bytes."""
+    rows = max(1, nbytes // max(1, row_bytes))
     return -(-min(rows, 8 * TILE_COLUMNS) // width) * width
 
 
@@ -93,7 +96,8 @@ class Search:
         self._counts = np.zeros(shape[:2], np.int64)
         self._bounds = np.full(shape[:2], np.iinfo(kind).max, kind)
         row_bytes = pairing.prepared_features * pairing.compute_dtype.itemsize
-        self._step = min(chunk_rows(row_bytes, pairing.width), -(-max(1, data_rows) // pairing.width) * pairing.width)
+        most = chunk_rows(row_bytes, pairing.width, OWN_BYTES if self._few else CHUNK_BYTES)
+        self._step = min(most, -(-max(1, data_rows) // pairing.width) * pairing.width)
         self._panels: list[Panels] = []
         self._spare = [np.empty(capacity(k), np.int64) for _ in range(workers.threads)]
 
@@ -139,7 +143,7 @@ class Search:
     def _share(self, rows: Rows, first: int, start: int, stop: int, worker: int) -> None:
         """Some rows of data for all queries, into buffers of one thread."""
         panels = self._panels[worker]
-        pack(rows.values[start:stop], 0, panels.values)
+        pack_squares(rows.values, start, stop, 0, self._pairing.shape[2], panels.values)
         panels.status[: stop - start], panels.columns = rows.status[start:stop], stop - start
         self._direct(panels, first + start, 0, len(self._queries.values), worker, worker)
 
@@ -147,10 +151,12 @@ class Search:
         """Some rows of data for all queries, by all threads."""
         panels, workers = self._panels[0], self._workers
         panels.status[: stop - start], panels.columns = rows.status[start:stop], stop - start
-        workers.run(
-            lambda at, _worker: pack(rows.values[at : min(at + PACK_ROWS, stop)], at - start, panels.values),
-            range(start, stop, PACK_ROWS),
-        )
+        lanes = self._pairing.shape[2]
+
+        def pack(at: int, _worker: int) -> None:
+            pack_squares(rows.values, at, min(at + PACK_ROWS, stop), at - start, lanes, panels.values)
+
+        workers.run(pack, range(start, stop, PACK_ROWS))
         count = len(self._queries.values)
         group = min(TILE_ROWS, max(LEAST_GROUP, -(-count // (4 * workers.threads))))
         workers.run(

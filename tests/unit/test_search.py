@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipe.kernels import picking
+from mlpipe.kernels.distances import pack
 from mlpipe.kernels.nearest import bound_of, cut
+from mlpipe.kernels.packing import pack_squares
 from mlpipe.kernels.pair_order import HEADS, SHORT, order_pairs
 from mlpipe.kernels.pairs import ABSOLUTE, ROOT, fold, folded_width, lanes_of, pair_distances
+from mlpipe.kernels.simd import host_width
 from mlpipe.stages.metrics import Measure
 from mlpipe.stages.pairing import Pairing
 from mlpipe.stages.search import Search
@@ -147,3 +150,15 @@ def test_a_search_takes_no_more_memory_than_it_says(
     tracemalloc.stop()
     assert taken <= said + (64 << 10)
     assert said <= 4 * taken + (24 << 20)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(("rows", "features"), [(1, 1), (50, 33), (140, 16), (300, 7)])
+def test_packing_by_squares_is_packing(dtype: str, rows: int, features: int) -> None:
+    lanes = host_width().lanes(np.dtype(dtype).itemsize)
+    X = np.random.default_rng(rows).random((rows + 9, features)).astype(dtype)
+    wanted, found = (np.zeros((-(-rows // (4 * lanes)) + 1, features, 4 * lanes), dtype) for _ in range(2))
+    for first in (0, 3):
+        pack(X[5 : 5 + rows], first, wanted)
+        pack_squares(X, 5, 5 + rows, first, lanes, found)
+        np.testing.assert_array_equal(found, wanted)
