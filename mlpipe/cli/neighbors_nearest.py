@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlpipe.cli.carry_out import check_outputs
 from mlpipe.cli.text import aligned
 from mlpipe.errors import UsageError
 from mlpipe.stages.neighbors_opening import nearest_of
@@ -35,7 +36,7 @@ def nearest(job: Job) -> None:
     facts = _facts(job, stage)
     if job.output is None:
         _summarise(job, stage, facts)
-    elif job.run([stage], _sink(job, job.output), lambda _: facts) is not None:
+    elif job.run([stage], _sink(job, job.output), lambda _: {**facts, "output": job.output}) is not None:
         _say_where(job, job.output, facts)
 
 
@@ -60,6 +61,8 @@ def _sink(job: Job, path: str) -> Sink:
         raise UsageError("-o - and --json: the first writes CSV to stdout, the second JSON; give one of them")
     if path == "-":
         return PairsSink(path, COLUMNS, job.opening)
+    if not path:
+        raise UsageError("-o '': no name for an output; give a directory, a .npz, .csv or -")
     job.opening.ends(path.rstrip("/") or path, "--output")
     ending = "" if path.endswith("/") else path[path.rfind(".") :].lower()
     if ending == ".npz":
@@ -68,6 +71,8 @@ def _sink(job: Job, path: str) -> Sink:
         return PairsSink(path, COLUMNS, job.opening)
     if ending == ".npy":
         raise UsageError(f"-o {path}: two arrays do not fit into a .npy file; give a directory, a .npz, .csv or -")
+    for name in ARRAYS:
+        check_outputs([("--report", job.flags.report), ("--lock", job.flags.lock), ("-o", f"{path}/{name}.npy")])
     return ArraysSink(path, ARRAYS, force=job.flags.force, inputs=job.opening.inputs)
 
 

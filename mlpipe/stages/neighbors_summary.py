@@ -70,7 +70,7 @@ class Summing(Streaming):
         Whether they fit is left to the stage before, which takes what is left: it says what both need.
         """
         size = 0 if spec.labels is None else spec.labels.dtype.itemsize
-        kept = {"kth distances": 2 * int(spec.rows or 0) * size, "counts": 2 * 8 * self.data_rows}
+        kept = {"kth distances": int(spec.rows or 0) * (2 * size + 1), "counts": 8 * self.data_rows}
         return Held(room.block_rows, spec.dtype, kept, {}, spec)
 
     def apply(self, blocks: Blocks, held: Held, run: Run) -> Blocks:
@@ -117,19 +117,33 @@ class Summing(Streaming):
     def facts(self) -> dict[str, Any]:
         """The summary as plain values."""
         [found] = self.found
-        most = np.argsort(-found.counts, kind="stable")[:MOST_SHOWN]
         sign = -1.0 if self.largest else 1.0
         return {
             "kth_distance": quantiles(found.kth),
             "missing": found.missing,
             "infinite": found.infinite,
-            "most_popular": [
-                {"row": int(row), "neighbour_of": int(found.counts[row])} for row in most if found.counts[row]
-            ],
+            "most_popular": [{"row": row, "neighbour_of": count} for row, count in most_frequent(found.counts)],
             "closest": [
                 {"query": row, "neighbour": index, "distance": plain(sign * key)} for key, row, index in found.pairs
             ],
         }
+
+
+def most_frequent(counts: Array, piece: int = 1 << 20) -> list[tuple[int, int]]:
+    """Places of the largest counts, and these, of equal ones the first; zeros are left out.
+
+    Examples
+    --------
+    >>> most_frequent(np.array([0, 2, 5, 2]), piece=2)
+    [(2, 5), (1, 2), (3, 2)]
+    """
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(counts), piece):
+        part = counts[start : start + piece]
+        first = np.argsort(-part, kind="stable")[:MOST_SHOWN]
+        found += [(start + int(place), int(part[place])) for place in first if part[place]]
+        found = sorted(found, key=lambda one: (-one[1], one[0]))[:MOST_SHOWN]
+    return found
 
 
 def quantiles(values: Array) -> dict[str, float | None]:
@@ -140,7 +154,8 @@ def quantiles(values: Array) -> dict[str, float | None]:
     >>> quantiles(np.array([3.0, np.nan, 1.0, 2.0, 5.0]))
     {'minimum': 1.0, 'q25': 1.75, 'median': 2.5, 'q75': 3.5, 'maximum': 5.0}
     """
-    there = np.sort(values[~np.isnan(values)])
+    there = values[~np.isnan(values)]
+    there.sort()
     if not len(there):
         return {name: None for name, _ in QUARTILES}
     found = {}

@@ -245,6 +245,8 @@ def test_queries_from_stdin(spawn: Run) -> None:
         (["D.npy", "--radius", "1", "-k", "3"], 2, ["--radius and --k"]),
         (["D.npy", "--radius", "nan"], 2, ["--radius nan"]),
         (["D.npy", "-k", "3", "-o", "near.npy"], 2, ["two arrays do not fit into a .npy file"]),
+        (["D.npy", "-k", "3", "-o", ""], 2, ["-o ''"]),
+        (["D.npy", "-k", "3", "-o", "near", "--report", "near/indices.npy"], 2, ["both --report and -o name"]),
         (["D.npy", "-k", "3", "-o", "-", "--json"], 2, ["-o - and --json"]),
         (["D.npy", "-k", "3", "-o", "gone/near"], 5, ["there is no directory"]),
         (["D.npy", "-k", "3", "-o", "Q.npy/"], 5, ["Q.npy: exists and is no directory"]),
