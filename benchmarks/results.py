@@ -21,6 +21,7 @@ TITLES = {
     "chains": "Chains of transforms",
     "counting": "Counting",
     "statistics": "Statistics",
+    "neighbors": "Nearest neighbours",
     "exactness": "Exactness",
     "metering": "Measuring",
     "startup": "Start",

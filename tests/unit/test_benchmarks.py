@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import neighbors
 from benchmarks.exactness import CASES, relative_errors
 from benchmarks.harness import Goal, Part, Race, Table
 from benchmarks.metering import Pairs, chains
@@ -80,3 +81,13 @@ def test_runs_with_the_meter_and_without_give_the_same_rows(tmp_path):
         with chain.opened() as pipeline:
             made = plan(pipeline, 1 << 30, 2)
             assert carry_out(made) == carry_out(made, Meter()) == 3000
+
+
+@pytest.mark.parametrize("case", neighbors.CASES, ids=lambda case: case.name)
+def test_neighbours_are_right_by_exact_arithmetic(case):
+    values, integers = case.rows()
+    assert values.dtype == np.float32
+    squares = ((integers[:3, None] - integers[None]) ** 2).sum(axis=2)
+    order = np.argsort(squares, axis=1, kind="stable")
+    assert neighbors.right(integers, order[:, :5]) == 1
+    assert neighbors.right(integers, order[:, 1:6]) < 1
