@@ -20,7 +20,7 @@ with silent():  # what takes a tenth of a second
     from typer.main import get_command
 
     from mlpipe.cli.explain import explain, stdout_failed
-    from mlpipe.cli.session import LOG_JSON, Session, event_log, session_of
+    from mlpipe.cli.session import Session, asks_for_log, event_log, session_of
 from mlpipe.errors import Interrupted, OutputError, UsageError
 
 # A command is the function `name` in the module `mlpipe.cli.name`, imported only when it is run.
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session(arguments=given, alone=arguments is None)
     with interruptible(), warnings.catch_warnings():
         try:
-            if LOG_JSON in given:  # even if they cannot be parsed
+            if asks_for_log(given):  # even if they cannot be parsed
                 session.log = event_log()
             _run(given, session)
             sys.stdout.flush()

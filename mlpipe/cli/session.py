@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 
 LOG_JSON = "--log-json"
+_YES = ("1", "true", "t", "yes", "y", "on")
 
 
 @dataclass(slots=True)
@@ -72,6 +75,17 @@ def session_of(context: typer.Context) -> Session:
     """Session the command runs in."""
     found: Session = context.obj
     return found
+
+
+def asks_for_log(arguments: Sequence[str]) -> bool:
+    """Whether the flag or its variable says that everything is to be told as JSON.
+
+    Examples
+    --------
+    >>> asks_for_log(["stats", "X.npy", "--log-json"])
+    True
+    """
+    return LOG_JSON in arguments or os.environ.get("MLPIPE_LOG_JSON", "").lower() in _YES
 
 
 def event_log() -> EventLog:

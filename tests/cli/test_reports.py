@@ -273,6 +273,8 @@ def test_notes_are_events_and_the_variable_asks_for_them(run: Run, monkeypatch: 
     notes = [event["message"] for event in events if event["event"] == "note"]
     assert "one-dimensional" in notes[0]
     assert notes[1].startswith("wrote D.npy")
+    (event,) = events_of(run("distances", "X.npy", "--nonsense").err)
+    assert (event["event"], event["exit_code"]) == ("error", 2)
 
 
 def test_the_record_goes_where_a_parent_wants_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
