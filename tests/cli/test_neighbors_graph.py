@@ -90,7 +90,7 @@ def test_summary(rows: Array, run: Run) -> None:
 
 def test_the_same_for_any_memory(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("x.npy", np.random.default_rng(1).standard_normal((30_000, 2)).astype(np.float32))
+    np.save("x.npy", np.random.default_rng(1).standard_normal((12_000, 2)).astype(np.float32))
     monkeypatch.setattr(graph, "KERNEL_BYTES", 100 << 20)  # so that the share of the graph is what it needs
     options = ["neighbors", "x.npy", "-k40", "--graph", "csr"]
     least = re.findall(r"use --memory (\w+)", run(*options, "--memory", "20MiB").err)[0]

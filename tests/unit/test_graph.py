@@ -23,7 +23,7 @@ from mlpipe.stages.links import Piece, ranges
 from tests.flow import FakeRun, blocks_of
 
 Array = Any
-FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=80)
+FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=50)
 
 
 def naive(indices: Array, distances: Array, mutual: bool) -> list[dict[int, float]]:

@@ -27,7 +27,7 @@ from mlpipe.statistics.scores import MOST_CLASSES
 from tests.flow import FakeRun, flow
 
 Array = Any
-FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=60)
+FIXED = settings(derandomize=True, deadline=None, database=None, max_examples=50)
 
 
 class Reads(FakeRun):
