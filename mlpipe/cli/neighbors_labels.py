@@ -127,7 +127,11 @@ def _lines(facts: dict[str, Any], spec: Spec) -> list[tuple[str, str]]:
         return rows
     for name in ("minimum", "mean", "maximum"):
         values = found[name]
-        shown = "-" if values is None else "  ".join(f"{value:.9g}" for value in values[:MOST_SHOWN])
+        shown = (
+            "-"
+            if values is None
+            else "  ".join("-" if value is None else f"{value:.9g}" for value in values[:MOST_SHOWN])
+        )
         rows.append((name, shown + "  …" * (values is not None and len(values) > MOST_SHOWN)))
     if found["missing"]:
         rows.append(("not predicted", f"{found['missing']:,}"))

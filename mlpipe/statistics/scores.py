@@ -119,6 +119,11 @@ class Frequencies:
         self.classes, self.counts = both, wider
 
 
+def _plain(values: Array) -> list[float | None]:
+    """Numbers as JSON has them: what is not finite is null."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
 class _Groups:
     """Rows in groups counted from row 0, whatever the blocks, so that sums of them are always the same.
 
@@ -190,7 +195,7 @@ class Means:
         for group in self._groups.rest():
             self._merge(group)
         found = (("minimum", self._low), ("mean", self._sum / max(1, self._count)), ("maximum", self._high))
-        return {"missing": self._missing, **{name: each.tolist() if self._count else None for name, each in found}}
+        return {"missing": self._missing, **{name: _plain(each) if self._count else None for name, each in found}}
 
 
 class Errors:
@@ -225,6 +230,7 @@ class Errors:
         for group in self._groups.add(truth, predicted):
             self._merge(group)
 
+    @np.errstate(invalid="ignore", over="ignore")
     def _merge(self, group: Array) -> None:
         """Add what a group says to the sums."""
         (truth, predicted), missing = _present(group)
@@ -251,10 +257,10 @@ class Errors:
         with np.errstate(divide="ignore", invalid="ignore"):
             r2 = 1 - self._squares / self._spread
         # Of what is always the same everything is known, or nothing.
-        r2 = np.where(self._spread > 0, r2, np.where(self._squares > 0, 0.0, 1.0))
+        r2 = np.where(self._spread != 0, r2, np.where(self._squares == 0, 1.0, 0.0))
         each = {"r2": r2, "rmse": np.sqrt(self._squares / self._count), "mae": self._sizes / self._count}
         facts: dict[str, Any] = {"rows": int(self._count), "missing": self.missing}
-        facts |= {name: float(values.mean()) for name, values in each.items()}
+        facts |= {name: _plain(values.mean(keepdims=True))[0] for name, values in each.items()}
         if len(r2) > 1:
-            facts["each"] = {name: values.tolist() for name, values in each.items()}
+            facts["each"] = {name: _plain(values) for name, values in each.items()}
         return facts

@@ -279,6 +279,8 @@ def test_values_that_are_missing_or_always_the_same() -> None:
     assert judged(truth[:3], np.array([1.0, 1.0, 4.0]), "regress")["r2"] == 0
     assert judged(truth[:1], np.array([np.nan]), "regress")["rmse"] is None
     assert judged(truth[:0], truth[:0], "regress")["r2"] is None
+    assert judged(truth, np.array([1.0, 1.0, np.inf, 2.0]), "regress")["mae"] is None, "as JSON has it"
+    assert judged(np.array([1.0, np.inf]), np.array([1.0, np.inf]), "regress")["r2"] is None
 
 
 @pytest.mark.parametrize(
