@@ -180,6 +180,7 @@ def test_every_config_is_checked() -> None:
     assert sorted(path.name for path in (ROOT / "configs").glob("*")) == sorted(CONFIGS)
 
 
+@pytest.mark.timeout(900)  # two minutes of compiling alone, where no kernel is in the cache
 def test_readme_commands_in_a_row_print_what_it_shows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     printed = call(["bash", "-euo", "pipefail", "-c", COMMANDS], tmp_path)
