@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -11,44 +10,25 @@ from typing import Any
 import numpy as np
 
 from mlpipe.buffers import aligned_empty
-from mlpipe.errors import InputError, MemoryCeilingError, UsageError
-from mlpipe.kernels.metrics import METRICS
-from mlpipe.kernels.tile import panel_width
+from mlpipe.errors import InputError, UsageError
 from mlpipe.kernels.within import mark_later, mark_within
 from mlpipe.link import Array, Block, Blocks, Flow, Held, Room, Run, Spec
 from mlpipe.opening import Opening
 from mlpipe.readers.npy import NpySource
 from mlpipe.stages.dedup_near import DedupNear
-from mlpipe.stages.defaults import parameter_bytes, passes
+from mlpipe.stages.defaults import passes
 from mlpipe.stages.kept_rows import KeptRows, fill
 from mlpipe.stages.metrics import Measure, find
+from mlpipe.stages.near_limits import Limits, Sizes, arrange, strip_rows, table_rows
 from mlpipe.stages.paired import Incoming
-from mlpipe.stages.pairing import PROJECTED_ROWS, Pairing, Panels, Place, Rows, scratch_shapes
+from mlpipe.stages.pairing import Pairing, Panels, Place, Rows
 from mlpipe.stages.shapes import check_rows, output_dtype
 from mlpipe.stages.streaming import Streaming
 from mlpipe.stages.tee import LateFile
-from mlpipe.stages.within import TILE_COLUMNS, TILE_ROWS, Tiles, check_radius, plain, rounded
+from mlpipe.stages.within import Tiles, check_radius, plain, rounded
 from mlpipe.workers import Workers
 from mlpipe.writers.npy import NpySink
 from mlpipe.writers.temporary import check_directory
-
-STEP_ROWS = 1024
-"""Rows that meet those kept before at once: so many distances among themselves cost little."""
-
-STEP_BYTES = 4 << 20
-"""Of such rows."""
-
-LEAST_STEP = 32
-"""With fewer, most of the time would go into handling them."""
-
-STRIP_ROWS = 128
-"""Rows that one task compares; those that are dropped are left out of what follows."""
-
-PIECE_BYTES = 4 << 20
-"""Of rows kept, packed together, and read from the temporary file together."""
-
-BLOCK_ROWS = 256
-"""Rows whose distances to earlier ones of the same step are computed at once."""
 
 
 def opened(verb: DedupNear, opening: Opening) -> NearDuplicates:
@@ -92,25 +72,6 @@ class _Parameters:
             self._measure = Measure(self._verb.metric, self._verb.p, **values)
         self._measure.check_features(features)
         return self._measure
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be held.
-
-    Parameters
-    ----------
-    step : int
-        Rows compared at once.
-    piece : int
-        Rows kept in one piece.
-    capacity : int
-        Rows kept in memory.
-    """
-
-    step: int
-    piece: int
-    capacity: int
 
 
 @dataclass(slots=True)
@@ -185,8 +146,8 @@ class NearDuplicates(Streaming):
         """As many of the rows kept as fit, and the steps in which others are compared with them."""
         features = check_rows([Incoming(spec)])
         output = output_dtype([spec.dtype], self.verb.dtype)
-        sizes = _Sizes.of(self.parameters.measure(features), features, output, room.threads)
-        limits, nbytes = _arrange(sizes, spec, room)
+        sizes = Sizes.of(self.parameters.measure(features), features, output, room.threads)
+        limits, nbytes = arrange(sizes, spec, room)
         facts: dict[str, Any] = {"metric": self.metric, "radius": plain(self.verb.radius)}
         if spec.rows is None or limits.capacity < spec.rows:
             check_directory(self.directory)
@@ -266,7 +227,7 @@ class _Step:
         self._raw = pairing.empty_rows(limits.step)
         self._panels = pairing.empty_panels(limits.step)
         self._panels.values[:] = 0
-        self._table = aligned_empty((min(BLOCK_ROWS, limits.step), limits.step), pairing.dtype)
+        self._table = aligned_empty((table_rows(limits.step), limits.step), pairing.dtype)
         self._strip = strip_rows(limits.step, workers.threads)
 
     def compress(self, block: Block) -> Array:
@@ -346,66 +307,8 @@ def _taken(rows: Rows, places: Array) -> Rows:
     return rows if len(places) == len(rows.values) else Rows(rows.values[places], rows.status[places])
 
 
-def strip_rows(step: int, threads: int) -> int:
-    """Rows of a task: some for every thread."""
-    return max(16, min(STRIP_ROWS, -(-step // (2 * threads))))
-
-
 def _compile(output: np.dtype[Any]) -> None:
     """Compile the kernels, or load them from the cache."""
     tile, marks = np.zeros((1, 1), output), np.zeros(1, np.bool_)
     mark_within(tile, output.type(0), False, marks)
     mark_later(tile, 0, output.type(0), False, marks)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """What the memory depends on: bytes of a row as it comes, prepared, and of what threads take."""
-
-    raw: int
-    prepared: int
-    projected: bool
-    output: int
-    width: int
-    fixed: int
-
-    @classmethod
-    def of(cls, measure: Measure, features: int, output: np.dtype[Any], threads: int) -> _Sizes:
-        """For a metric, a number of features and a number of threads."""
-        metric, count = METRICS[measure.kernel], measure.prepared_features(features)
-        compute = measure.compute_dtype(output).itemsize
-        width, projected = panel_width(metric, compute), measure.definition.prepare == "projection"
-        scratch = sum(8 * math.prod(shape) for shape in scratch_shapes(metric, count, width))
-        tile = TILE_ROWS * (TILE_COLUMNS + width) * output.itemsize
-        projecting = 16 * PROJECTED_ROWS * features if projected else 0
-        strips = STRIP_ROWS * ((count + 1) * compute + 32)
-        fixed = threads * (scratch + tile + projecting + 2 * strips) + parameter_bytes(measure, features)
-        return cls(features * compute, (count + 1) * compute, projected, output.itemsize, width, fixed)
-
-    def step_bytes(self, step: int) -> int:
-        """Bytes held for rows that are compared at once: raw, prepared, those left, those kept, and packed."""
-        padded = -(-step // self.width) * self.width
-        table = min(BLOCK_ROWS, step) * step * self.output
-        return step * (self.raw + (3 + self.projected) * self.prepared + 64) + padded * self.prepared + table
-
-
-def _arrange(sizes: _Sizes, spec: Spec, room: Room) -> tuple[Limits, dict[str, int]]:
-    """Share out the memory: all rows, if they fit, else as many as do, and two pieces of the others."""
-    rows = math.inf if spec.rows is None else spec.rows
-    fixed = sizes.fixed + room.block_rows * (spec.row_bytes + (spec.labels.row_bytes if spec.labels else 0))
-    most = max(1, min(STEP_ROWS, room.block_rows, STEP_BYTES // max(1, sizes.raw)))
-    piece = max(1, min(PIECE_BYTES, room.nbytes // 8) // (sizes.prepared * sizes.width)) * sizes.width
-    fewest = min(most, LEAST_STEP)
-    steps = [*(most >> shift for shift in range(0, most.bit_length(), 2) if most >> shift > fewest), fewest]
-    for step, piece_rows in [*((step, piece) for step in steps), (fewest, sizes.width)]:
-        scratch = fixed + sizes.step_bytes(step)
-        left, one, through = room.nbytes - scratch, piece_rows * sizes.prepared, 2 * piece_rows * sizes.prepared
-        if rows <= left // one * piece_rows:
-            pieces = -(-int(rows) // piece_rows)
-            return Limits(step, piece_rows, pieces * piece_rows), {"rows": pieces * one, "scratch": scratch}
-        if left >= through:
-            pieces = (left - through) // one
-            held = {"rows": pieces * one, "file": through, "scratch": scratch}
-            return Limits(step, piece_rows, pieces * piece_rows), held
-    least = fixed + sizes.step_bytes(fewest) + 2 * sizes.width * sizes.prepared
-    raise MemoryCeilingError("rows to compare with do not fit", needs=least)

@@ -17,7 +17,7 @@ from mlpipe.api import pairwise_distances
 from mlpipe.errors import InputError, MemoryCeilingError, MlpipeError, OutputError, UsageError
 from mlpipe.link import Room, Spec
 from mlpipe.opening import Opening
-from mlpipe.stages import near_duplicates
+from mlpipe.stages import near_limits
 from mlpipe.stages.dedup_near import DedupNear
 from mlpipe.stages.metrics import DEFINITIONS
 from tests.flow import flow, spec_of
@@ -85,10 +85,10 @@ def test_every_metric(definition: Any, tmp_path: Path) -> None:
 @pytest.fixture
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps and pieces so small that few rows need many."""
-    monkeypatch.setattr(near_duplicates, "STEP_ROWS", 29)
-    monkeypatch.setattr(near_duplicates, "BLOCK_ROWS", 8)
-    monkeypatch.setattr(near_duplicates, "STRIP_ROWS", 5)
-    monkeypatch.setattr(near_duplicates, "PIECE_BYTES", 1)
+    monkeypatch.setattr(near_limits, "STEP_ROWS", 29)
+    monkeypatch.setattr(near_limits, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(near_limits, "STRIP_ROWS", 5)
+    monkeypatch.setattr(near_limits, "PIECE_BYTES", 1)
 
 
 @settings(max_examples=60, deadline=None)
