@@ -19,6 +19,8 @@ from scipy.spatial import distance as scipy_distance
 import mlpipe
 from mlpipe.cli.main import main
 from tests.cli.conftest import Run
+from tests.malformed import CASES as MALFORMED
+from tests.malformed import Malformed
 from tests.neighbors import naive, sorted_rows
 
 Bytes = Callable[..., tuple[int, bytes]]
@@ -269,6 +271,20 @@ def test_what_cannot_work_is_one_line(run: Run, arguments: list[str], code: int,
         assert ended.err.count("\n") == 1
         assert [word for word in words if word not in ended.err] == []
         assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case.name)
+@pytest.mark.parametrize("bad_first", [True, False], ids=["queries", "data"])
+def test_malformed_files_are_one_line(run: Run, case: Malformed, bad_first: bool) -> None:
+    Path().resolve().chmod(0o777)
+    path = case.build(Path())
+    before = sorted(os.listdir())
+    with case.user():
+        ended = run("neighbors", *([path, "D.npy"] if bad_first else ["Q.npy", path]), "-k", "1", "-o", "near")
+    assert (ended.code, ended.out) == (case.exit_code, "")
+    assert ended.err.startswith("mlpipe: error: ")
+    assert ended.err.count("\n") == 1
+    assert sorted(os.listdir()) == before
 
 
 def test_a_covariance_that_the_data_cannot_give(run: Run) -> None:
