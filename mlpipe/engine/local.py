@@ -153,8 +153,12 @@ def _chain(plan: Plan, local: LocalRun) -> Blocks:
 def _pulled(blocks: Blocks, lane: Lane) -> Blocks:
     """Blocks for a stage, whose clock says so while the links before it work."""
     while True:
-        with lane.state("wait_in"):
+        before = lane.now
+        lane.enter("wait_in")
+        try:
             block = next(blocks, None)
+        finally:
+            lane.enter(before)
         if block is None:
             return
         lane.took(size_of(block))

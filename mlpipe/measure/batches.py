@@ -6,6 +6,7 @@ import math
 
 _BITS = 7
 _HALF = 1 << (_BITS - 1)
+_LONGEST = 1 << 63
 
 
 class Durations:
@@ -31,23 +32,24 @@ class Durations:
 
     def __init__(self) -> None:
         self.count = self.longest = 0
-        self._shortest: int | None = None
+        self._shortest = _LONGEST
         self._counts: dict[int, int] = {}  # at most 64 for each power of two: 3700 up to 300 years
 
     def add(self, nanoseconds: int) -> None:
         """Note one more."""
-        shift = max(0, nanoseconds.bit_length() - _BITS)
-        place = _HALF * shift + (nanoseconds >> shift)
-        self._counts[place] = self._counts.get(place, 0) + 1
+        shift = nanoseconds.bit_length() - _BITS
+        place = nanoseconds if shift <= 0 else _HALF * shift + (nanoseconds >> shift)
+        counts = self._counts
+        counts[place] = counts.get(place, 0) + 1
         self.count += 1
         if nanoseconds > self.longest:
             self.longest = nanoseconds
-        if self._shortest is None or nanoseconds < self._shortest:
+        if nanoseconds < self._shortest:
             self._shortest = nanoseconds
 
     def quantile(self, fraction: float) -> int | None:
         """The shortest time that this share of all does not exceed; None without any."""
-        if self._shortest is None:
+        if not self.count:
             return None
         wanted, seen = max(1, math.ceil(fraction * self.count)), 0
         for place in sorted(self._counts):

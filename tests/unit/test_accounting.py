@@ -40,9 +40,10 @@ def check_accounts(record: RecordFacts) -> None:
 def test_a_slow_source() -> None:
     record = measured(Source(6, 0.2), [Waits()], Sink())
     check_accounts(record)
-    assert stage_of(record, "read")["self_s"] == pytest.approx(1.2, rel=0.1)
-    assert stage_of(record, "waits")["wait_in_s"] > 1.1
-    assert stage_of(record, "waits")["first_wait_s"] == pytest.approx(0.2, rel=0.3)
+    assert 1.19 < stage_of(record, "read")["self_s"] < 2
+    waits = stage_of(record, "waits")
+    assert 0.15 < waits["first_wait_s"] < waits["wait_in_s"] - 0.5
+    assert waits["wait_in_s"] > 1.1
     assert record["bottleneck"]["kind"] == "source"
 
 
@@ -61,7 +62,7 @@ def test_a_slow_sink() -> None:
     record = measured(Source(6), [Waits()], Sink(0.2))
     check_accounts(record)
     write = stage_of(record, "write")
-    assert write["self_s"] == pytest.approx(1.2, rel=0.1)
+    assert 1.19 < write["self_s"] < 2
     assert write["bytes_in"] == write["bytes_out"] == 6 * BLOCK * 32
     assert record["bottleneck"]["kind"] == "sink"
     read = stage_of(record, "read")
@@ -107,6 +108,6 @@ def test_no_stage() -> None:
 def test_compiling() -> None:
     record = measured(Source(3), [Waits(0.1, compiling=1.0)], Sink())
     check_accounts(record)
-    assert stage_of(record, "waits")["compile_s"] == pytest.approx(1.0, rel=0.1)
+    assert stage_of(record, "waits")["compile_s"] == pytest.approx(1.0, rel=0.3)
     assert record["bottleneck"]["kind"] == "compile"
     assert max(stage_of(record, "waits")["timeline"]["compile"]) == pytest.approx(1.0, abs=0.05)
