@@ -43,7 +43,7 @@ class Neighbors:
         None, help="float32 or float64, to compute in; by default what the inputs ask for.", metavar="DTYPE"
     )
     largest: bool = option(False, help="Look for the largest values, as for dot, of which larger is closer.")
-    self_: bool = option(False, help="Rows are those of DATA, in their order: none is its own neighbour.")
+    self_: bool = option(False, help="Queries are the rows of DATA, in their order: none is its own neighbour.")
     radius: float | None = option(None, help="All rows within this distance, in the place of k.", metavar="R")
     max_neighbors: int | None = option(None, help="With --radius: at most so many, the nearest.", metavar="N")
     count_only: bool = option(False, help="With --radius: only how many there are.")
@@ -57,7 +57,7 @@ class Neighbors:
     outlier_label: int | None = option(
         None, help="With --labels: the class of rows that have no neighbours; else they end the run.", metavar="CLASS"
     )
-    give: Literal["indices", "distances"] = option("indices", help="What rows become; the other is their label.")
+    give: Literal["indices", "distances"] = option("indices", help="In a chain: what rows become; the other is their label.")
 
     flow = "buffering"
 
