@@ -67,7 +67,7 @@ def _write(job: Job, path: str) -> None:
     from mlpipe.writers.sparse import CsrSink, form_of
 
     stage = within_of(job.verb, job.data, job.measure, job.both)
-    if isinstance(stage, RadiusRows) and form_of(path) == "csv":
+    if form_of(path) == "csv":
         stage = replace(stage, writing=TEXT_BYTES)
     sink = CsrSink(path, int(job.data.spec.rows or 0), job.opening)
     if path != "-":
