@@ -1,8 +1,9 @@
-"""Squared distances of rows rounded to 8 bits, 64 products at a time: which pairs can be near at all.
+"""Distances of rows rounded to 8 bits, 64 features at a time: which pairs can be near at all.
 
 Rows of both sides are rounded to one grid, value = centre + step · integer. With D the squared distance of two rounded
 rows in steps, √D · step differs from the true distance by no more than what rounding moved both rows. So pairs with
-a large D are known to be far without having computed their distance: what this finds is who may be near.
+a large D are known to be far without having computed their distance: what this finds is who may be near. The same
+holds of sums of absolute differences.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ ROWS = 4
 WIDTH = LANES * VECTORS
 QUAD = 4
 """Features that one multiplication takes from each row."""
+
+OCTET = 8
+"""The same of one sum of absolute differences."""
 
 LARGEST = 127
 SHIFT = 128
@@ -87,6 +91,54 @@ def byte_tile(_context, queries, i, last, panels, p, halves, out, column, least,
     return types.void(queries, long, long, panels, long, halves, out, long, least, long, long), generate
 
 
+@intrinsic
+def sad_tile(_context, queries, i, last, panels, p, halves, out, column, least, group, fresh):
+    """Sums of absolute differences of four queries i … and the 64 rows of panel p into ``out[:, column:]``.
+
+    The rest as for `byte_tile`, but that the panels are those of `pack_octets`, and both sides are shifted.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        names = ("queries", "i", "last", "panels", "p", "halves", "out", "column", "least", "group", "fresh")
+        arguments = Arguments(names, context, builder, signature, values)
+        emit, wide, i64 = EmitIntegers(builder, 32), EmitIntegers(builder, 64), ir.IntType(64)
+        octets = ir.VectorType(ir.IntType(8), LANES * QUAD)
+        differences = emit.function("llvm.x86.avx512.psad.bw.512", ir.FunctionType(wide.type, [octets, octets]))
+        starts = [builder.bitcast(row, i64.as_pointer()) for row in _query_rows(arguments, builder)]
+        steps = builder.udiv(arguments.shape("panels")[1], i64(2))
+        size = WIDTH // 2 * OCTET
+        found: list[list[Any]] = [[] for _ in range(ROWS)]
+        for half in range(2):  # 64 rows at once would be twice as many sums as there are registers for
+            panel = arguments.at("panels", arguments["p"], builder.mul(steps, i64(half)), i64(0))
+            sums = [[cgutils.alloca_once(builder, wide.type) for _ in range(VECTORS)] for _ in range(ROWS)]
+            for row in sums:
+                for slot in row:
+                    builder.store(wide.constant(0), slot)
+            with cgutils.for_range(builder, steps) as loop:
+                at = builder.mul(loop.index, i64(size))
+                y = [wide.load(builder.gep(panel, [builder.add(at, i64(v * size // VECTORS))])) for v in range(VECTORS)]
+                y = [builder.bitcast(vector, octets) for vector in y]
+                for r in range(ROWS):
+                    x = wide.broadcast(builder.load(builder.gep(starts[r], [loop.index]), align=4))
+                    x = builder.bitcast(x, octets)
+                    for v in range(VECTORS):
+                        apart = builder.call(differences, [x, y[v]])
+                        builder.store(builder.add(builder.load(sums[r][v]), apart), sums[r][v])
+            narrow = ir.VectorType(ir.IntType(32), wide.lanes)
+            both = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(LANES)))
+            for r in range(ROWS):
+                parts = [builder.trunc(builder.load(slot), narrow) for slot in sums[r]]
+                found[r] += [builder.shuffle_vector(parts[v], parts[v + 1], both) for v in range(0, VECTORS, 2)]
+        column = builder.mul(arguments["p"], i64(WIDTH))
+        begin = [emit.load(arguments.at("halves", builder.add(column, i64(v * LANES)))) for v in range(VECTORS)]
+        for r in range(ROWS):
+            _hand_out(emit, arguments, r, [builder.add(one, other) for one, other in zip(found[r], begin, strict=True)])
+        return context.get_dummy_value()
+
+    long = types.int64
+    return types.void(queries, long, long, panels, long, halves, out, long, least, long, long), generate
+
+
 def _query_rows(arguments: Arguments, builder: Any) -> list[Any]:
     """Addresses of the queries i …, the last one repeated where there are no more."""
     rows = [builder.add(arguments["i"], ir.IntType(64)(r)) for r in range(ROWS)]
@@ -109,7 +161,7 @@ def _hand_out(emit: EmitIntegers, arguments: Arguments, r: int, found: list[Any]
 
 
 @kernel
-def quantize(rows, centre, step, shift, out, norms, errors):
+def quantize(rows, centre, step, shift, absolute, out, norms, errors):
     """Round rows to the grid.
 
     Parameters
@@ -121,6 +173,8 @@ def quantize(rows, centre, step, shift, out, norms, errors):
         Of the grid.
     shift : int
         Added to the integers.
+    absolute : bool
+        Whether lengths are sums of absolute values, not roots of sums of squares.
     out : ndarray of uint8, shape (n, at least features)
         Integers from −127 to 127, plus the shift, modulo 256; the rest of a row stays as it is.
     norms : ndarray of int32, shape (n,)
@@ -135,12 +189,12 @@ def quantize(rows, centre, step, shift, out, norms, errors):
             away = rows[i, k] - centre[k]
             value = np.rint(min(max(away * inverse, -127.0), 127.0))
             rest = away - value * step
-            moved += rest * rest
+            moved += abs(rest) if absolute else rest * rest
             integer = np.int32(value)
             total += integer * integer
             out[i, k] = np.uint8((integer + shift) & 255)
         norms[i] = total
-        errors[i] = math.sqrt(moved) * (1.0 + 1e-9)
+        errors[i] = (moved if absolute else math.sqrt(moved)) * (1.0 + 1e-9)
 
 
 @kernel
@@ -166,3 +220,26 @@ def pack_quads(rows, norms, panels, halves):
             panels[p, k // QUAD, QUAD * c + k % QUAD] = rows[i, k]
             total += np.int8(rows[i, k])
         halves[i] = -((norms[i] + 2 * SHIFT * total) >> 1)
+
+
+@kernel
+def pack_octets(rows, panels, halves):
+    """Lay rows out as `sad_tile` reads them: eight features of one row, of the next, … of 32; then the next eight.
+
+    Parameters
+    ----------
+    rows : ndarray of uint8, shape (n, features, a multiple of 8)
+        Rounded and shifted rows.
+    panels : ndarray of uint8, shape (panels, 2 · octets, 256)
+        Zeros; filled in place: 32 rows, then the others.
+    halves : ndarray of int32, shape (64 · panels,)
+        What is added to sums: nothing, but very much where there is no row.
+    """
+    halves[:] = UNBOUNDED
+    octets = panels.shape[1] // 2
+    for i in range(rows.shape[0]):
+        p, c = i // WIDTH, i % WIDTH
+        at = c // (WIDTH // 2) * octets
+        for k in range(rows.shape[1]):
+            panels[p, at + k // OCTET, c % (WIDTH // 2) * OCTET + k % OCTET] = rows[i, k]
+        halves[i] = 0

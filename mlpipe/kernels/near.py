@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpipe.kernels._jit import kernel
-from mlpipe.kernels.bytewise import LANES, ROWS, WIDTH, byte_tile
+from mlpipe.kernels.bytewise import LANES, ROWS, WIDTH, byte_tile, sad_tile
 from mlpipe.kernels.nearest import bound_of, cut, to_keys
 from mlpipe.kernels.pairs import ABSOLUTE, HALF, SQUARE, TOGETHER, fold, pair_distances
 from mlpipe.kernels.picking import pick
@@ -95,8 +95,8 @@ def _farthest(total, norm, moved, step, how, slack):
     else:
         length = math.sqrt(max(0.0, np.float64(norm) + 2.0 * np.float64(total) + 1.0)) * step
     length = _computed(_computed(length * LOOSE + moved, slack), slack)
-    if how == HALF and length * length >= 3.99:
-        return math.inf  # computed distances end at 2, and are equal there
+    if length > slack[2] or (how == HALF and length * length >= 3.99):
+        return math.inf  # computed distances end at infinity, or at 2, and are equal there
     return length
 
 
@@ -212,8 +212,8 @@ def search_near(
         Of the grid.
     how : int
         As for `pair_distances`.
-    slack : ndarray of float64, shape (2,)
-        By how much a computed distance may be off: relatively, and besides.
+    slack : ndarray of float64, shape (3,)
+        By how much a computed distance may be off: relatively, and besides; and up to which length it is surely finite.
     k : int
         How many are wanted.
     limit, keys, places, counts, bounds
@@ -229,10 +229,11 @@ def search_near(
         for i in range(start, stop, ROWS):
             for p in range(chunk, end):
                 n = p - chunk
-                byte_tile(
-                    rounded, i, stop - 1, panels, p, halves, room.out, n * WIDTH, room.least, n // merged * LANES,
-                    n % merged == 0,
-                )  # fmt: skip
+                group, fresh = n // merged * LANES, n % merged == 0
+                if how == ABSOLUTE:
+                    sad_tile(rounded, i, stop - 1, panels, p, halves, room.out, n * WIDTH, room.least, group, fresh)
+                else:
+                    byte_tile(rounded, i, stop - 1, panels, p, halves, room.out, n * WIDTH, room.least, group, fresh)
             for q in range(i, min(i + ROWS, stop)):
                 _take(
                     q, q - i, queries, norms[q], moved[q], rows, lanes, first, left, columns, entries, own, step, how,

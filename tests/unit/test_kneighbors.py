@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,7 @@ from hypothesis import strategies as st
 from mlpipe.api import pairwise_distances
 from mlpipe.errors import InputError, UsageError
 from mlpipe.kernels import bytewise
+from mlpipe.kernels.simd import host_width
 from mlpipe.nearest import kneighbors
 from mlpipe.stages import rounding
 from mlpipe.stages.metrics import DEFINITIONS
@@ -98,7 +104,7 @@ def test_nan_comes_last_and_infinity_before_it() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine", "cityblock"])
 @pytest.mark.parametrize("features", [1, 3, 4, 65, 1100])
 @pytest.mark.parametrize("k", [1, 6, 100])
 def test_rounded_rows_give_the_same(
@@ -125,7 +131,8 @@ def test_rounded_rows_give_the_same_of_any_data(data: st.DataObject) -> None:
         m, n, features = data.draw(st.integers(257, 300)), data.draw(st.integers(1, 300)), data.draw(st.integers(1, 9))
         dtype = data.draw(st.sampled_from(["f4", "f8"]))
         random = np.random.default_rng(data.draw(st.integers(0, 99)))
-        scale = 10.0 ** data.draw(st.integers(-30, 18 if dtype == "f4" else 150))
+        # From where squares are lost to where they overflow.
+        scale = 10.0 ** data.draw(st.integers(*((-42, 20) if dtype == "f4" else (-310, 155))))
         Q, D = (random.standard_normal((count, features)) * scale for count in (m, n))
         kind = data.draw(st.sampled_from(["plain", "grid", "outlier", "far queries", "same", "nan"]))
         if kind == "grid":
@@ -138,7 +145,8 @@ def test_rounded_rows_give_the_same_of_any_data(data: st.DataObject) -> None:
             D[:] = D[0]
         elif kind == "nan":
             D[n // 2, 0] = np.nan
-        check(Q.astype(dtype), D.astype(dtype), data.draw(st.integers(1, n)), "euclidean")
+        metric = data.draw(st.sampled_from(["euclidean", "cityblock"]))
+        check(Q.astype(dtype), D.astype(dtype), data.draw(st.integers(1, n)), metric)
 
 
 def test_near_duplicates_far_from_the_origin_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +192,25 @@ def test_what_does_not_fit_is_refused() -> None:
         kneighbors(np.zeros((2, 3)), np.zeros((5, 4)), 1)
     with pytest.raises(UsageError, match="unknown metric"):
         kneighbors(np.zeros((2, 3)), np.zeros((5, 3)), 1, "nearness")
+
+
+def found_digest() -> str:
+    """Of neighbours by rounded rows, where there are such, and by all distances, of many and of few queries."""
+    random, digest = np.random.default_rng(5), hashlib.sha256()
+    Q, D = (np.round(random.standard_normal((count, 35)), 1).astype("f4") for count in (150, 3000))
+    D[7, 3] = np.nan
+    for queries, data in ((Q, D), (Q[:5], D), (Q, D[8:])):
+        for k in (1, 20, 900):
+            for part in kneighbors(queries, data, k, threads=2):
+                digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.skipif(host_width().bits == 256, reason="these are its vectors")
+def test_processors_without_wide_vectors_find_the_same() -> None:
+    environment = {**os.environ, "MLPIPE_SIMD_BITS": "256", "PYTHONPATH": str(Path(__file__).parents[2])}
+    script = "from tests.unit.test_kneighbors import found_digest; print(found_digest())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.strip() == found_digest()
