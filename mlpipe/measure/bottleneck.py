@@ -72,7 +72,7 @@ def find_bottleneck(facts: RecordFacts) -> BottleneckFacts:
         )  # fmt: skip
     groups = _groups(facts["stages"], wall)
     compiling = max(groups, key=lambda group: group.share("compile_s"))
-    working = max(groups, key=lambda group: group.share("self_s"))
+    working = _busiest(groups)
     share = compiling.share("compile_s")
     if share >= COMPILING and share >= working.share("self_s"):
         stage = max(compiling.stages, key=lambda one: one["compile_s"] or 0.0)
@@ -85,7 +85,7 @@ def find_bottleneck(facts: RecordFacts) -> BottleneckFacts:
     if working.share("self_s") < MOST_OF_IT:
         return _nobody(groups)
     stage = working.busiest
-    name = "compute" if stage["thread"] == COMPUTE else "reading" if stage["bytes_asked"] is not None else "writing"
+    name = _role(stage)
     given, usable = facts["threads"] or 1, facts["host"]["usable_processors"] or 1
     waited = _waited(facts, working)
     if waited > CROWDED and (given <= usable or name != "compute"):
@@ -104,6 +104,20 @@ def _groups(stages: Iterable[StageFacts], wall: float) -> list[_Group]:
         key = f"thread {COMPUTE}" if stage["thread"] == COMPUTE else stage["name"]
         found.setdefault(key, []).append(stage)
     return [_Group(stages, wall) for stages in found.values()]
+
+
+def _role(stage: StageFacts) -> str:
+    return "compute" if stage["thread"] == COMPUTE else "reading" if stage["bytes_asked"] is not None else "writing"
+
+
+def _busiest(groups: list[_Group]) -> _Group:
+    """The group that was at work longest; the one that writes only if the last stage waits for it for long."""
+    for group in groups:
+        if _role(group.busiest) == "compute":
+            waited = (group.stages[-1]["wait_out_s"] or 0.0) / group.wall
+            if group.share("self_s") > max(MOST_OF_IT, waited):
+                groups = [one for one in groups if _role(one.busiest) != "writing"]
+    return max(groups, key=lambda group: group.share("self_s"))
 
 
 def _reading(facts: RecordFacts, group: _Group, stage: StageFacts) -> BottleneckFacts:

@@ -165,6 +165,14 @@ def test_a_sink_that_waits_and_one_that_is_busy():
     assert find_bottleneck(facts)["sentence"] == "bound by write, which is busy 95 % of the time"
 
 
+@pytest.mark.parametrize(("waited", "kind"), [(1.5, "compute"), (7.5, "sink")])
+def test_a_sink_counts_only_if_it_is_waited_for(waited, kind):
+    record = _computing()
+    standardize, write = record["stages"][1:]
+    standardize["self_s"], standardize["wait_out_s"], write["self_s"] = 8.0 - waited / 4, waited, 9.5
+    assert find_bottleneck(record)["kind"] == kind
+
+
 def test_starting_took_longer_than_the_run():
     facts = _computing(startup_s=0.6, wall_s=0.2)
     found = find_bottleneck(facts)
