@@ -46,6 +46,8 @@ class Room(NamedTuple):
     bits, made : ndarray of integers, shape (8,)
         The distances' memory, and their keys.
     spare : ndarray of int64, as long as a query's buffer
+    evaluated : ndarray of int64, shape (1,)
+        Distances computed.
     """
 
     out: Any
@@ -61,6 +63,7 @@ class Room(NamedTuple):
     bits: Any
     made: Any
     spare: Any
+    evaluated: Any
 
 
 @kernel
@@ -129,6 +132,7 @@ def _evaluate(q, rows, lanes, first, how, low, high, k, limit, keys, places, cou
             for n in range(waiting):
                 keys[q, counts[q]], places[q, counts[q]] = room.made[n], first + room.index[n]
                 counts[q] += room.made[n] <= bounds[q]
+            room.evaluated[0] += waiting
             waiting = 0
             if counts[q] > limit:
                 counts[q], bounds[q] = cut(

@@ -51,6 +51,13 @@ PIECE_BYTES = 16 << 20
 GROUPS = 8
 """Groups of rows, for each neighbour wanted, whose least sums tell how far a row may be."""
 
+TRIED = 8
+"""Queries that are tried first."""
+
+MOST_EVALUATED = 0.1
+"""Share of the distances that may have to be computed after all; single ones take five times what they take in tiles.
+With lognormal values, or one row far away, all of them are, and searching takes seven times as long."""
+
 TASK_QUERIES = 256
 STEP_ROWS = 4096
 """Rows that are rounded at once."""
@@ -148,6 +155,7 @@ class Rounding:
         self._width = folded_width(features)
         self._step = piece_rows(features, self._dtype.itemsize)
         self._rooms: list[Room] = []
+        self._hopeless = False
 
     def _room(self, rows: int) -> Room:
         kind = f"i{self._dtype.itemsize}"
@@ -167,6 +175,7 @@ class Rounding:
             bits=values.view(kind),
             made=np.empty(TOGETHER, kind),
             spare=np.empty(self._limit + GROUP + BEYOND, np.int64),
+            evaluated=np.zeros(1, np.int64),
         )
 
     def search(self, rows: Rows, first: int, buffers: tuple[Array, Array, Array, Array]) -> bool:
@@ -174,7 +183,7 @@ class Rounding:
 
         That is where values are not finite, or so far apart that 8 bits tell nothing.
         """
-        if not (self._finite and len(rows.values) and _finite(rows)):
+        if self._hopeless or not (self._finite and len(rows.values) and _finite(rows)):
             return False
         grids = []
         for start in range(0, len(rows.values), self._step):
@@ -183,7 +192,8 @@ class Rounding:
                 return False
             grids.append(grid)
         for start, (centre, step) in zip(range(0, len(rows.values), self._step), grids, strict=True):
-            self._piece(rows.values[start : start + self._step], first + start, centre, step, buffers)
+            if not self._piece(rows.values[start : start + self._step], first + start, centre, step, buffers):
+                return False
         return True
 
     def _grid(self, values: Array) -> tuple[Array, float] | None:
@@ -195,7 +205,8 @@ class Rounding:
 
     def _piece(
         self, values: Array, first: int, centre: Array, step: float, buffers: tuple[Array, Array, Array, Array]
-    ) -> None:
+    ) -> bool:
+        """Take rows into the buffers; False if a few queries, tried first, say it is not worth it."""
         folded, panels, halves, farthest = self._rounded_data(values, centre, step)
         self._round(self._queries.values, centre, step, SHIFT, self._rounded, self._norms, self._moved)
         moved = self._moved + farthest
@@ -205,15 +216,34 @@ class Rounding:
         if not self._rooms:
             self._rooms = [self._room(most * WIDTH) for _ in range(self._workers.threads)]
 
-        def run(start: int, worker: int) -> None:
-            stop = min(len(moved), start + self._group)
+        def search(start: int, stop: int, worker: int) -> None:
             search_near(
                 self._queries.values, moved, self._rounded, self._norms, start, stop, folded, self._lanes, first,
                 len(values), panels, halves, per_chunk, merged, self._own, step, self._how, self._slack, self._k,
                 self._limit, *buffers, self._rooms[worker],
             )  # fmt: skip
 
-        self._workers.run(run, range(0, len(moved), self._group))
+        counts, bounds = buffers[2:]
+        if not counts.any():
+            tried, before = slice(0, TRIED), bounds[:TRIED].copy()
+            search(0, min(TRIED, len(moved)), 0)
+            counts[tried], bounds[tried] = 0, before
+            if self._too_many(len(values) * min(TRIED, len(moved))):
+                return False
+        self._workers.run(
+            lambda start, worker: search(start, min(len(moved), start + self._group), worker),
+            range(0, len(moved), self._group),
+        )
+        self._too_many(len(values) * len(moved))
+        return True
+
+    def _too_many(self, pairs: int) -> bool:
+        """Whether distances of so many of these pairs had to be computed that rounded rows are not worth it."""
+        evaluated = sum(int(room.evaluated[0]) for room in self._rooms)
+        for room in self._rooms:
+            room.evaluated[0] = 0
+        self._hopeless = evaluated > MOST_EVALUATED * pairs
+        return self._hopeless
 
     def _rounded_data(self, values: Array, centre: Array, step: float) -> tuple[Array, Array, Array, float]:
         """Rows of data folded, and rounded as panels, what their sums begin with, and how far rounding moved any."""

@@ -59,6 +59,7 @@ def rounded(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return said[-1]
 
     monkeypatch.setattr(rounding.Rounding, "search", noted)
+    monkeypatch.setattr(rounding, "MOST_EVALUATED", 2.0)
     monkeypatch.setattr("mlpipe.stages.search.worth_rounding", lambda pairing, *_: pairing.metric.key in rounding.KINDS)
     return said
 
@@ -164,6 +165,22 @@ def test_near_duplicates_far_from_the_origin_are_told_apart(monkeypatch: pytest.
         _, indices = kneighbors(Q, D, 5)
         for found, row in zip(indices[:9], exact, strict=True):
             assert [row[j] for j in found] == sorted(row)[:5]
+
+
+def test_rows_that_8_bits_cannot_tell_apart_are_searched_by_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = rounded(monkeypatch)
+    monkeypatch.setattr(rounding, "MOST_EVALUATED", 0.1)
+    monkeypatch.setattr("mlpipe.nearest.BLOCK_BYTES", 1 << 14)
+    random = np.random.default_rng(2)
+    Q, D = (random.standard_normal((count, 20)).astype("f4") for count in (90, 900))
+    check(Q, D, 3)
+    assert all(said)
+    D[800] = 1e6
+    said.clear()
+    check(Q, D, 3)
+    check(Q, D[::-1].copy(), 3)
+    assert not all(said)
+    assert any(said)
 
 
 def test_zero_features_and_one_dimension() -> None:
