@@ -57,7 +57,9 @@ class Neighbors:
     outlier_label: int | None = option(
         None, help="With --labels: the class of rows that have no neighbours; else they end the run.", metavar="CLASS"
     )
-    give: Literal["indices", "distances"] = option("indices", help="In a chain: what rows become; the other is their label.")
+    give: Literal["indices", "distances"] = option(
+        "indices", help="In a chain: what rows become; the other is their label."
+    )
 
     flow = "buffering"
 
