@@ -7,11 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlpipe.kernels.pairs import LANES
+from mlpipe.kernels.tile import CHUNK
 from mlpipe.link import Block
 from mlpipe.readers.array import ArraySource
 from mlpipe.stages.defaults import fill_in
 from mlpipe.stages.metrics import DEFINITIONS, Measure, find
+from mlpipe.stages.nearest_rows import compile_search
 from mlpipe.stages.pairing import Pairing
+from mlpipe.stages.rounding import LEAST_QUERIES, can_round
 from mlpipe.workers import Workers
 from mlpipe.writers.summary import SummarySink
 
@@ -23,7 +27,7 @@ def _nothing(_done: str) -> None:
 
 
 def warm(metrics: Iterable[str] = (), notify: Callable[[str], None] = _nothing) -> int:
-    """Compile every kernel of some metrics, or load it from the cache.
+    """Compile every kernel of some metrics, of distances and nearest neighbours, or load it from the cache.
 
     Parameters
     ----------
@@ -73,4 +77,9 @@ def _compile(measure: Measure, dtype: str) -> None:
     rows = np.array([[1.0, 2.0], [2.0, 1.0], [4.0, 1.0], [3.0, 3.0]])
     with Workers(1) as workers:
         filled = fill_in(measure, [ArraySource(rows, "X")], 2, workers)
-    Pairing(filled, 2, dtype).compile()
+        pairing = Pairing(filled, 2, dtype)
+        pairing.compile()
+        compile_search(pairing, workers)
+        if can_round(pairing.metric.key, 2):
+            for lanes in LANES:
+                compile_search(Pairing(filled, lanes * CHUNK, dtype), workers, LEAST_QUERIES)

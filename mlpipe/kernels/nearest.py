@@ -46,7 +46,7 @@ def from_keys(keys, largest, bits):
     for i in range(keys.shape[0]):
         key = keys[i]
         value = key if key >= 0 else np.iinfo(keys.dtype).min - key
-        if largest:
+        if largest and value != 0:
             value = value ^ np.iinfo(keys.dtype).min
         bits[i] = value if key < top - 1 else top
 

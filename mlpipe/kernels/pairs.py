@@ -31,10 +31,13 @@ TOGETHER = 8
 """Pairs side by side, for each sum has to wait for itself."""
 
 
+LANES = (1, 2, 4, 8)
+
+
 def lanes_of(features: int) -> int:
-    """Chunks side by side in folded rows."""
+    """Chunks side by side in folded rows: one of `LANES`."""
     chunks = -(-features // CHUNK)
-    return 1 if chunks <= 1 else 2 if chunks == 2 else 4 if chunks <= 4 else 8
+    return next((lanes for lanes in LANES if chunks <= lanes), LANES[-1])
 
 
 def folded_width(features: int) -> int:

@@ -20,6 +20,7 @@ from mlpipe.stages.search_layout import MANY, Sizes, choose_layout
 from mlpipe.stages.search_sizes import sizes_of
 from mlpipe.stages.shapes import check_rows, output_dtype
 from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming
+from mlpipe.workers import Workers
 
 DATA = "read data"
 """What reports call the link that reads the data."""
@@ -160,7 +161,8 @@ class NearestRows(Streaming):
         measure = fill_in(self.measure, sources, self.features, run.workers)
         pairing = Pairing(measure, self.features, self.output(spec))
         with run.lane.state("compile"):
-            self._compile(pairing, run)
+            pairing.compile()
+            compile_search(pairing, run.workers)
         turns = None if spec.rows is None else layout.blocks(spec.rows)
         data = DataPasses(self.data, layout, pairing, run, DATA, turns)
         out = Buffers(run, self.plan(spec), held.block_rows, BUFFERS)
@@ -186,13 +188,6 @@ class NearestRows(Streaming):
         distances, indices = search.finish()
         return (indices, distances) if self.give == "indices" else (distances, indices)
 
-    def _compile(self, pairing: Pairing, run: Run) -> None:
-        """Compile the kernels, or load them from the cache, by looking for the nearest of a few rows."""
-        pairing.compile()
-        search = Search(pairing, warm_rows(pairing, 1), 1, run.workers, 2, largest=self.largest)
-        search.add(warm_rows(pairing, 2), 0)
-        search.finish()
-
     def _handed_on(self, found: tuple[Array, Array], place: int, share: float, out: Buffers, size: int) -> Blocks:
         """What was found for some queries, in blocks."""
         first, second = found
@@ -204,3 +199,10 @@ class NearestRows(Streaming):
             if block.labels is not None:
                 block.labels[:] = second[start : start + count]
             yield block
+
+
+def compile_search(pairing: Pairing, workers: Workers, queries: int = 1) -> None:
+    """Compile the kernels of a search, or load them from the cache, by looking for the nearest of a few rows."""
+    search = Search(pairing, warm_rows(pairing, queries), 1, workers, MANY)
+    search.add(warm_rows(pairing, queries + 1), 0)
+    search.finish()

@@ -231,3 +231,9 @@ def test_processors_without_wide_vectors_find_the_same() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.strip() == found_digest()
+
+
+@pytest.mark.parametrize("largest", [False, True])
+def test_a_distance_of_zero_has_no_sign(largest: bool) -> None:
+    distances, _ = mlpipe.kneighbors(np.zeros((1, 2)), np.array([[1.0, 2.0], [-1.0, 0.0]]), 2, "dot", largest=largest)
+    assert not np.signbit(distances).any()
