@@ -235,5 +235,5 @@ def test_processors_without_wide_vectors_find_the_same() -> None:
 
 @pytest.mark.parametrize("largest", [False, True])
 def test_a_distance_of_zero_has_no_sign(largest: bool) -> None:
-    distances, _ = mlpipe.kneighbors(np.zeros((1, 2)), np.array([[1.0, 2.0], [-1.0, 0.0]]), 2, "dot", largest=largest)
+    distances, _ = kneighbors(np.zeros((1, 2)), np.array([[1.0, 2.0], [-1.0, 0.0]]), 2, "dot", largest=largest)
     assert not np.signbit(distances).any()
