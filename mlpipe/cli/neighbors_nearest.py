@@ -55,7 +55,8 @@ def _facts(job: Job, stage: NearestRows) -> dict[str, Any]:
 
 def _sink(job: Job, path: str) -> Sink:
     """Where neighbours are written, as the name says."""
-    from mlpipe.writers.arrays import ArraysSink, NpzSink, PairsSink
+    from mlpipe.writers.arrays import ArraysSink, NpzSink
+    from mlpipe.writers.numbered import PairsSink
 
     if path == "-" and job.flags.as_json:
         raise UsageError("-o - and --json: the first writes CSV to stdout, the second JSON; give one of them")

@@ -43,8 +43,8 @@ def _counting(job: Job) -> RadiusRows:
     """The stage that counts."""
     verb, text = job.verb, job.output is not None and not job.output.lower().endswith(".npy")
     return RadiusRows(
-        job.data, _radius(job), job.measure, verb.dtype, verb.largest, job.alone, job.both, count_only=True,
-        writing=TEXT_BYTES if text else 0,
+        job.data, _radius(job), measure=job.measure, dtype=verb.dtype, largest=verb.largest, own=job.alone,
+        queries=job.both, count_only=True, writing=TEXT_BYTES if text else 0,
     )  # fmt: skip
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from mlpipe.errors import InputError
-from mlpipe.link import Array, Blocks, Flow, Held, Labels, Room, Run, Source, Spec
+from mlpipe.link import Array, Blocks, Held, Labels, Room, Run, Spec
+from mlpipe.stages.among_data import DATA, NO_PREPARATION, AmongData
 from mlpipe.stages.data_passes import DataPasses, Queries, check_place, warm_rows
 from mlpipe.stages.defaults import fill_in, parameter_bytes, passes
-from mlpipe.stages.metrics import Measure
 from mlpipe.stages.paired import Incoming
 from mlpipe.stages.pairing import Pairing
 from mlpipe.stages.search import Search
 from mlpipe.stages.search_layout import MANY, Sizes, choose_layout
 from mlpipe.stages.search_sizes import sizes_of
-from mlpipe.stages.shapes import check_rows, output_dtype
-from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming
+from mlpipe.stages.shapes import check_rows
+from mlpipe.stages.streaming import BUFFERS, Buffers
 from mlpipe.workers import Workers
-
-DATA = "read data"
-"""What reports call the link that reads the data."""
 
 KERNEL_BYTES = 44 << 20
 """What compiling takes, besides what every plan counts for the first kernels (measured: 36 MiB)."""
@@ -31,76 +27,25 @@ KERNEL_BYTES = 44 << 20
 ROUNDING_BYTES = 36 << 20
 """What compiling takes more where rows are rounded (measured: 33 MiB)."""
 
-NO_PREPARATION = ("", "cosine")
-"""Metrics for which rows are compared as they are."""
-
 
 @dataclass(frozen=True)
-class NearestRows(Streaming):
+class NearestRows(AmongData):
     """The k nearest rows of a source to every row that comes in.
 
     What comes out does not depend on how rows come in, on the memory, nor on the threads.
 
     Parameters
     ----------
-    data : Source
-        Among whose rows neighbours are looked for.
     k : int
         How many.
-    measure : Measure
-        The metric; with all parameters it needs, unless `queries` are given.
-    dtype : dtype, optional
-        float32 or float64, to compute in.
-    largest : bool
-        Look for the largest values.
-    own : bool
-        The rows that come in are those of `data`, in their order, and none is its own neighbour.
-    queries : Source, optional
-        Where the rows come from, unchanged; parameters that the metric lacks are computed of them and the data.
     give : {"indices", "distances"}
         What a row becomes; the other is its label.
-    writing : int
-        Bytes that compiling takes for the sink.
+
+    The others are those of `AmongData`.
     """
 
-    data: Source
     k: int = 10
-    measure: Measure = field(default_factory=Measure)
-    dtype: Any = None
-    largest: bool = False
-    own: bool = False
-    queries: Source | None = None
-    give: Literal["indices", "distances"] = "indices"
-    writing: int = 0
-
-    @property
-    def name(self) -> str:
-        """Its verb."""
-        return "neighbors"
-
-    @property
-    def flow(self) -> Flow:
-        """Holds the data, or what of them the memory takes."""
-        return "buffering"
-
-    @property
-    def side_sources(self) -> Mapping[str, Source]:
-        """The data."""
-        return {DATA: self.data}
-
-    @property
-    def data_rows(self) -> int:
-        """Rows there are to choose from, a row itself included."""
-        return int(self.data.spec.rows or 0)
-
-    @property
-    def features(self) -> int:
-        """Features of a row."""
-        return check_rows([self.data])
-
-    def output(self, spec: Spec) -> np.dtype[Any]:
-        """Type of the distances, for what comes in."""
-        return output_dtype([spec.dtype, self.data.spec.dtype], self.dtype)
+    give: Literal["indices", "distances"] = field(default="indices", kw_only=True)
 
     def plan(self, spec: Spec) -> Spec:
         """Indices and distances, for every row; labels that rows carry are dropped.

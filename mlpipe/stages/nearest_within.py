@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ class NearestWithin(NearestRows):
         How far.
     """
 
-    radius: float = 0.0
+    radius: float = field(default=0.0, kw_only=True)
 
     def plan(self, spec: Spec) -> Spec:
         """As for the k nearest; raise UsageError for a radius that makes no sense, too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mlpipe.errors import InputError, UsageError
 from mlpipe.link import Array, Source, Stage
@@ -105,7 +106,7 @@ def stage_of(
 
 def nearest_of(verb: Neighbors, data: Source, measure: Measure, queries: Source | None = None) -> NearestRows:
     """The stage that finds the k nearest."""
-    return NearestRows(data, verb.count, measure, verb.dtype, verb.largest, verb.self_, queries, verb.give)
+    return NearestRows(data, verb.count, give=verb.give, **_common(verb, measure, queries))
 
 
 def within_of(
@@ -114,11 +115,16 @@ def within_of(
     """The stage that finds all within a radius, or counts them, or finds the nearest of them."""
     radius = float(verb.radius or 0)
     if verb.max_neighbors is None:
-        return RadiusRows(
-            data, radius, measure, verb.dtype, verb.largest, verb.self_, queries, count_only=verb.count_only
-        )
+        return RadiusRows(data, radius, count_only=verb.count_only, **_common(verb, measure, queries))
     most = max(1, min(verb.max_neighbors, int(data.spec.rows or 0) - verb.self_))
-    return NearestWithin(data, most, measure, verb.dtype, verb.largest, verb.self_, queries, verb.give, radius=radius)
+    return NearestWithin(data, most, radius=radius, give=verb.give, **_common(verb, measure, queries))
+
+
+def _common(verb: Neighbors, measure: Measure, queries: Source | None) -> dict[str, Any]:
+    """What all these stages take."""
+    return {
+        "measure": measure, "dtype": verb.dtype, "largest": verb.largest, "own": verb.self_, "queries": queries,
+    }  # fmt: skip
 
 
 def voting_of(verb: Neighbors, data: Source, opening: Opening) -> Voting:

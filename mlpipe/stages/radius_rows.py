@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -11,18 +11,17 @@ import numpy as np
 
 from mlpipe.buffers import aligned_empty
 from mlpipe.kernels.within import keep_first
-from mlpipe.link import Array, Blocks, Flow, Held, Labels, Room, Run, Source, Spec
+from mlpipe.link import Array, Blocks, Held, Labels, Room, Run, Spec
+from mlpipe.stages.among_data import DATA, NO_PREPARATION, AmongData
 from mlpipe.stages.data_passes import DataPasses, Queries, check_place, warm_rows
 from mlpipe.stages.defaults import fill_in, parameter_bytes, passes
-from mlpipe.stages.metrics import Measure
-from mlpipe.stages.nearest_rows import DATA, NO_PREPARATION
 from mlpipe.stages.paired import Incoming
 from mlpipe.stages.pairing import Pairing, Panels, Rows
 from mlpipe.stages.radius_layout import WithinSizes, choose_radius_layout
 from mlpipe.stages.search_layout import MANY, Layout, Sizes
 from mlpipe.stages.search_sizes import sizes_of
-from mlpipe.stages.shapes import check_rows, output_dtype
-from mlpipe.stages.streaming import BUFFERS, Buffers, Streaming
+from mlpipe.stages.shapes import check_rows
+from mlpipe.stages.streaming import BUFFERS, Buffers
 from mlpipe.stages.within import (
     Buffer,
     Collecting,
@@ -41,7 +40,7 @@ KERNEL_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class RadiusRows(Streaming):
+class RadiusRows(AmongData):
     """All rows of a source within a radius of every row that comes in, or how many there are.
 
     What comes out does not depend on how rows come in, on the memory, nor on the threads. Without `count_only` it is
@@ -49,64 +48,16 @@ class RadiusRows(Streaming):
 
     Parameters
     ----------
-    data : Source
-        Among whose rows neighbours are looked for.
     radius : float
-        How far.
-    measure : Measure
-        The metric; with all parameters it needs, unless `queries` are given.
-    dtype : dtype, optional
-        float32 or float64, to compute in.
-    largest : bool
-        Rows within are those of at least the radius.
-    own : bool
-        The rows that come in are those of `data`, in their order, and none is its own neighbour.
-    queries : Source, optional
-        Where the rows come from, unchanged; parameters that the metric lacks are computed of them and the data.
+        How far; for the largest values, rows within are those of at least as much.
     count_only : bool
         Only count them.
-    writing : int
-        Bytes that compiling takes for what writes them.
+
+    The others are those of `AmongData`.
     """
 
-    data: Source
-    radius: float
-    measure: Measure = field(default_factory=Measure)
-    dtype: Any = None
-    largest: bool = False
-    own: bool = False
-    queries: Source | None = None
-    count_only: bool = False
-    writing: int = 0
-
-    @property
-    def name(self) -> str:
-        """Its verb."""
-        return "neighbors"
-
-    @property
-    def flow(self) -> Flow:
-        """Holds the data, or what of them the memory takes."""
-        return "buffering"
-
-    @property
-    def side_sources(self) -> Mapping[str, Source]:
-        """The data."""
-        return {DATA: self.data}
-
-    @property
-    def data_rows(self) -> int:
-        """Rows there are to choose from, a row itself included."""
-        return int(self.data.spec.rows or 0)
-
-    @property
-    def features(self) -> int:
-        """Features of a row."""
-        return check_rows([self.data])
-
-    def output(self, spec: Spec) -> np.dtype[Any]:
-        """Type of the distances, for what comes in."""
-        return output_dtype([spec.dtype, self.data.spec.dtype], self.dtype)
+    radius: float = 0.0
+    count_only: bool = field(default=False, kw_only=True)
 
     def plan(self, spec: Spec) -> Spec:
         """A count for every row, or distances labelled with indices; labels that rows carry are dropped.

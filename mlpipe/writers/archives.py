@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +11,10 @@ from mlpipe.errors import OutputError
 from mlpipe.link import Array
 from mlpipe.npy_format import build_header
 from mlpipe.opening import Opening
-from mlpipe.writers.output import FileOutput, file_output
+from mlpipe.writers.output import file_output
 from mlpipe.writers.rows import Rows, Strings, Values, chunks
 from mlpipe.writers.temporary import TemporaryFile
+from mlpipe.writers.zipped import archive, member
 
 EXACT = 2**53
 """Whole numbers up to here are float64 exactly."""
@@ -22,7 +22,6 @@ EXACT = 2**53
 COUNTS = ("column", "count", "cumulative")
 """Names of columns that are never below 0, whatever their dtype could hold."""
 
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _PIECE_BYTES = 1 << 20
 _KEPT_CELLS = 1 << 20
 
@@ -87,22 +86,12 @@ def write_npz(table: Rows, path: str, opening: Opening, directory: str) -> int:
     """
     with TemporaryFile(directory) as file:
         kept = _Kept(table, file, path)
-        with (
-            file_output(path, opening) as out,
-            zipfile.ZipFile(_as_file(out), "w", zipfile.ZIP_STORED) as archive,
-        ):
+        with file_output(path, opening) as out, archive(out) as into:
             for which, name in enumerate(table.names):
-                member = zipfile.ZipInfo(f"{name}.npy", _LONG_AGO)
-                with archive.open(member, "w", force_zip64=True) as stream:
-                    stream.write(build_header((kept.rows,), kept.dtype(which)))
+                with member(into, name, (kept.rows,), kept.dtype(which)) as stream:
                     for data in kept.column(which):
                         stream.write(data)
     return kept.rows
-
-
-def _as_file(out: FileOutput) -> IO[bytes]:
-    """What `zipfile` writes to; it asks for no more than `FileOutput` has."""
-    return out  # type: ignore[return-value]
 
 
 class _Kept:

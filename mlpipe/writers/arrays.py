@@ -1,11 +1,11 @@
-"""Sinks for rows and their labels as two named arrays: in a directory, in a ``.npz``, or pair by pair as CSV."""
+"""Sinks for rows and their labels as two named arrays: in a directory, or in a ``.npz``."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
@@ -16,14 +16,11 @@ from mlpipe.errors import OutputError
 from mlpipe.link import Array, Block, Spec
 from mlpipe.opening import Opening
 from mlpipe.writers.atomic import AtomicDirectory, AtomicFile, AtomicFiles
-from mlpipe.writers.output import FileOutput, Output, check_output, output
-from mlpipe.writers.rows import Strings, chunks
+from mlpipe.writers.output import FileOutput
 from mlpipe.writers.target import FileIdentity
 from mlpipe.writers.temporary import TemporaryFile
 from mlpipe.writers.tiles import Tiles, array_bytes, labels_block, labels_spec, npy_header
-
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_PIECE_BYTES = 1 << 20
+from mlpipe.writers.zipped import archive, hand_on, member
 
 
 def _parts(spec: Spec) -> list[Spec]:
@@ -212,40 +209,23 @@ class NpzSink:
         with (
             TemporaryFile(self._opening.temporary, parts[1].nbytes or 0) as kept,
             self._file(spec) as file,
-            zipfile.ZipFile(_as_file(FileOutput(file)), "w", zipfile.ZIP_STORED) as archive,
+            archive(FileOutput(file)) as into,
         ):
-            with _member(archive, self._names[0], parts[0]) as stream:
+            with _member(into, self._names[0], parts[0]) as stream:
                 writing = _Archive(stream, kept, spec)
                 yield writing
             writing.check_complete()
-            with _member(archive, self._names[1], parts[1]) as stream:
-                _hand_on(kept, parts[1].nbytes or 0, stream)
+            with _member(into, self._names[1], parts[1]) as stream:
+                hand_on(kept, parts[1].nbytes or 0, stream)
 
     def _file(self, spec: Spec) -> AtomicFile:
         """The file; room is made as it grows."""
         return AtomicFile(self._path, size=None, force=self._opening.force, inputs=self._opening.inputs)
 
 
-def _as_file(out: FileOutput) -> IO[bytes]:
-    """What `zipfile` writes to; it asks for no more than `FileOutput` has."""
-    return out  # type: ignore[return-value]
-
-
-@contextmanager
-def _member(archive: zipfile.ZipFile, name: str, spec: Spec) -> Iterator[IO[bytes]]:
-    """An array in the archive, of which the header is written."""
-    with archive.open(zipfile.ZipInfo(f"{name}.npy", _LONG_AGO), "w", force_zip64=True) as stream:
-        stream.write(npy_header(spec))
-        yield stream
-
-
-def _hand_on(file: TemporaryFile, size: int, stream: IO[bytes]) -> None:
-    """Write what a temporary file holds."""
-    buffer = np.empty(min(size, _PIECE_BYTES), np.uint8)
-    for at in range(0, size, _PIECE_BYTES):
-        piece = buffer[: size - at]
-        file.pread(piece, at)
-        stream.write(piece.data)
+def _member(into: zipfile.ZipFile, name: str, spec: Spec) -> AbstractContextManager[IO[bytes]]:
+    """An array of an archive, of which the header is written."""
+    return member(into, name, (int(spec.rows or 0), *spec.row_shape), spec.dtype)
 
 
 class _Archive:
@@ -273,82 +253,3 @@ class _Archive:
         """Raise unless all rows came."""
         if self._stored != self._rows:
             raise RuntimeError(f"only {self._stored} of {self._rows} rows were written")
-
-
-class PairsSink:
-    """CSV of all pairs: number of the row, each of its values, and the label of that; no label where that is NaN.
-
-    Parameters
-    ----------
-    path : str
-        Where to; ``-`` is stdout.
-    names : sequence of str
-        Of the three columns.
-    opening : Opening
-        Whether it may replace what is there.
-    """
-
-    sequential = True
-    stored = True
-
-    def __init__(self, path: str, names: Sequence[str], opening: Opening) -> None:
-        self._path, self._names, self._opening = path, names, opening
-
-    def check(self, spec: Spec) -> None:
-        """Raise OutputError for what can be known to fail, changing nothing."""
-        check_output(self._path, self._opening)
-
-    def offset(self, spec: Spec) -> int:
-        """Text begins nowhere in particular."""
-        return 0
-
-    def compile(self, spec: Spec) -> None:
-        """Kernels are loaded when there is much to write."""
-
-    @contextmanager
-    def open(self, spec: Spec) -> Iterator[_Pairs]:
-        """Write the heading; a file appears when the context ends without an error."""
-        with output(self._path, self._opening) as out:
-            out.append(",".join(self._names).encode() + b"\n")
-            yield _Pairs(out)
-
-
-class _Pairs:
-    """Rows on their way into text."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-
-    def write(self, block: Block) -> None:
-        """Write a line for each value of each row."""
-        from mlpipe.writers.cells import csv_cells, lines
-
-        labels = labels_block(block).data
-        count = labels.shape[1] if labels.ndim > 1 else 1
-        numbers = np.repeat(np.arange(block.start, block.start + len(labels)), count)
-        for part in chunks((numbers, block.data.reshape(-1), labels.reshape(-1))):
-            row, value, label = (np.asarray(column) for column in part)
-            text = lines((row, value, present(label)), (b"\n", b",", b","), csv_cells)
-            self._out.append(text[1:])
-            self._out.append(b"\n")
-
-    def sync(self) -> None:
-        """What has gone is gone."""
-
-
-def present(values: Array) -> Strings:
-    """Floats as text; nothing where they are NaN.
-
-    Examples
-    --------
-    >>> present(np.array([0.5, np.nan])).tolist()
-    [b'0.5', b'']
-    """
-    from mlpipe.writers.cells import float_strings
-
-    text, missing = float_strings(values), np.isnan(values)
-    if not missing.any():
-        return text
-    lengths = np.diff(text.offsets)
-    content = text.content[: text.offsets[-1]][np.repeat(~missing, lengths)]
-    return Strings(content, np.concatenate([[0], np.cumsum(np.where(missing, 0, lengths))]).astype(np.int64))

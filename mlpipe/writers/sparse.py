@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from mlpipe.opening import Opening
 from mlpipe.writers.atomic import AtomicDirectory, AtomicFile, AtomicFiles
 from mlpipe.writers.output import STDOUT, FileOutput, Output, check_output, output
 from mlpipe.writers.temporary import TemporaryFile
+from mlpipe.writers.zipped import archive, hand_on, member
 
 NAMES = ("indptr", "indices", "distances")
 """Of the files in a directory."""
@@ -30,8 +30,6 @@ COLUMNS = ("query", "neighbour", "distance")
 """Of a CSV."""
 
 _INT = np.dtype(np.int64)
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_PIECE_BYTES = 1 << 20
 _PIECE_PAIRS = 1 << 16
 """That become text at once."""
 
@@ -271,35 +269,13 @@ class _Archive(_Arrays):
     def finish(self, out: FileOutput, files: Sequence[TemporaryFile], columns: int) -> None:  # type: ignore[override]
         """Write the file."""
         shape = np.array([self._indptr.count - 1, columns])
-        with zipfile.ZipFile(_as_file(out), "w", zipfile.ZIP_STORED) as archive:
+        with archive(out) as into:
             for name, small in (("format", np.array(b"csr")), ("shape", shape)):
-                with _member(archive, name, small.shape, small.dtype) as stream:
+                with member(into, name, small.shape, small.dtype) as stream:
                     stream.write(small.tobytes())
             for name, array, file in zip(("indptr", "indices", "data"), self.arrays, files, strict=True):
-                with _member(archive, name, (array.count,), array.dtype) as stream:
-                    _hand_on(file, array.count * array.dtype.itemsize, stream)
-
-
-def _as_file(out: FileOutput) -> IO[bytes]:
-    """What `zipfile` writes to; it asks for no more than `FileOutput` has."""
-    return out  # type: ignore[return-value]
-
-
-@contextmanager
-def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[IO[bytes]]:
-    """An array in the archive, of which the header is written."""
-    with archive.open(zipfile.ZipInfo(f"{name}.npy", _LONG_AGO), "w", force_zip64=True) as stream:
-        stream.write(build_header(shape, dtype))
-        yield stream
-
-
-def _hand_on(file: TemporaryFile, size: int, stream: IO[bytes]) -> None:
-    """Write what a temporary file holds."""
-    buffer = np.empty(min(size, _PIECE_BYTES), np.uint8)
-    for at in range(0, size, _PIECE_BYTES):
-        piece = buffer[: size - at]
-        file.pread(piece, at)
-        stream.write(piece.data)
+                with member(into, name, (array.count,), array.dtype) as stream:
+                    hand_on(file, array.count * array.dtype.itemsize, stream)
 
 
 class _Pairs:

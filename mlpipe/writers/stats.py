@@ -13,9 +13,7 @@ from mlpipe.link import Array
 from mlpipe.npy_format import build_header
 from mlpipe.opening import Opening
 from mlpipe.writers.atomic import AtomicFile
-
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""Time of every member, the first that a zip can hold: the same statistics are the same bytes on any day."""
+from mlpipe.writers.zipped import LONG_AGO
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,6 @@ def stats_bytes(arrays: Mapping[str, Array]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", _LONG_AGO)
+            member = zipfile.ZipInfo(f"{name}.npy", LONG_AGO)
             archive.writestr(member, build_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes())
     return content.getvalue()

@@ -348,7 +348,7 @@ def test_what_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         raise InputError("no")
 
     monkeypatch.setattr(Search, "finish", fail)
-    monkeypatch.setattr("mlpipe.stages.nearest_rows.NearestRows._compile", lambda *_: None)
+    monkeypatch.setattr("mlpipe.stages.nearest_rows.compile_search", lambda *_: None)
     before = sorted(os.listdir())
     for out in ("near", "near.npz", "near.csv"):
         assert run("neighbors", "Q.npy", "D.npy", "-k", "3", "-o", out).code == 4

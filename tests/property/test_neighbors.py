@@ -25,7 +25,7 @@ def searched(Q: Any, D: Any | None, k: int, metric: str, **how: Any) -> tuple[An
     """Distances and indices, through the engine, with as little room as will do and some more."""
     largest, room, threads = how.pop("largest", False), how.pop("room", 1 << 18), how.pop("threads", 2)
     source, data = ArraySource(Q, "Q"), ArraySource(Q if D is None else D, "D")
-    stage = NearestRows(data, k, Measure(metric, **how), largest=largest, own=D is None)
+    stage = NearestRows(data, k, measure=Measure(metric, **how), largest=largest, own=D is None)
     indices, distances = through(source, stage, smallest_room(source, stage, threads) + room, threads)
     return distances, indices
 

@@ -43,7 +43,7 @@ def check(stage: NearestRows, Q: Any, room: int = 1 << 30, threads: int = 2) -> 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "jaccard", "cityblock"])
 def test_every_layout_gives_the_same(monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
     Q, D = grid(133, seed=1), grid(117, seed=2)
-    stage = NearestRows(source(D), 7, Measure(metric))
+    stage = NearestRows(source(D), 7, measure=Measure(metric))
     for layout in (
         Layout(400, 400, 400, held=False),
         Layout(133, 50, 50, held=False),
@@ -73,8 +73,8 @@ def test_any_room_gives_the_same(k: int, threads: int) -> None:
 def test_distances_in_the_place_of_indices_and_the_largest() -> None:
     Q, D = grid(30), grid(40, seed=5)
     check(NearestRows(source(D), 4, give="distances"), Q)
-    check(NearestRows(source(D), 4, Measure("dot"), largest=True), Q)
-    check(NearestRows(source(Q), 4, Measure("dot"), largest=True, own=True), Q)
+    check(NearestRows(source(D), 4, measure=Measure("dot"), largest=True), Q)
+    check(NearestRows(source(Q), 4, measure=Measure("dot"), largest=True, own=True), Q)
 
 
 def test_plan_says_what_comes_out() -> None:
@@ -125,10 +125,10 @@ def test_parameters_of_the_data(metric: str) -> None:
     random = np.random.default_rng(3)
     Q, D = random.random((40, 3)), random.random((50, 3))
     distances, indices = naive(Q, D, 3, metric)
-    found, beside = through(source(Q), NearestRows(source(D), 3, Measure(metric), queries=source(Q)))
+    found, beside = through(source(Q), NearestRows(source(D), 3, measure=Measure(metric), queries=source(Q)))
     np.testing.assert_array_equal(found, indices)
     np.testing.assert_array_equal(beside, distances)
-    check(NearestRows(source(Q), 3, Measure(metric), own=True), Q)
+    check(NearestRows(source(Q), 3, measure=Measure(metric), own=True), Q)
 
 
 def test_the_layout_fits_the_room_and_reads_the_data_as_seldom_as_it_may() -> None:

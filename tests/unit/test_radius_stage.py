@@ -96,10 +96,10 @@ def test_as_in_memory(
     expected = radius_neighbors(Q, None if alone else D, radius, metric, largest=largest, max_neighbors=most)
     how: dict[str, Any] = {"largest": largest, "own": alone}
     data = ArraySource(D, "D")
-    stages: list[Any] = [RadiusRows(data, radius, measure, **how)]
+    stages: list[Any] = [RadiusRows(data, radius, measure=measure, **how)]
     if most is not None:
         k = min(most, rows - alone)
-        stages = [NearestWithin(data, k, measure, radius=radius, **how), Ragged()]
+        stages = [NearestWithin(data, k, measure=measure, radius=radius, **how), Ragged()]
     check(stages, Q, expected, sizes=sizes)
     if most is None:
         check(stages, Q, expected, sizes=sizes, known=False)
@@ -117,7 +117,7 @@ def test_any_memory_will_do(metric: str, held: bool, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(search_layout, "BLOCK_COST", 0)
         monkeypatch.setattr(search_layout, "LEAST_QUERIES", 10**6)
     expected = radius_neighbors(Q, D, radius, metric, VI=measure.VI)
-    stage = RadiusRows(ArraySource(D, "D"), radius, measure)
+    stage = RadiusRows(ArraySource(D, "D"), radius, measure=measure)
     with pytest.raises(MemoryCeilingError) as error:
         stage.hold(spec_of(Q), Room(0, 2, block_rows=17))
     least, blocks = error.value.needs, []
@@ -159,7 +159,7 @@ def test_counts(alone: bool) -> None:
 
 def test_padded() -> None:
     D = np.array([[0.0], [1.0], [5.0], [np.nan]])
-    stage = NearestWithin(ArraySource(D, "D"), 2, Measure(), radius=1.0)
+    stage = NearestWithin(ArraySource(D, "D"), 2, measure=Measure(), radius=1.0)
     with Workers(1) as workers:
         run: Any = PassingRun(workers)
         Q = np.array([[0.5], [6.0], [100.0]])
