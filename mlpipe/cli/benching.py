@@ -61,7 +61,7 @@ def names(flag: str, given: Sequence[str] | None, known: Sequence[str]) -> list[
 
     for name in given or ():
         if name not in known:
-            raise UsageError(f"{flag} {name}: give one of {', '.join(known)}{nearest(name, known)}")
+            raise UsageError(f"{flag} {name}: no such {flag[2:]}{nearest(name, known)}")
     return [name for name in known if not given or name in given]
 
 

@@ -8,6 +8,13 @@ import typer
 
 from mlpipe.errors import Interrupted, MemoryCeilingError, MlpipeError, OutputError, UsageError
 
+_WORDS_OF_LIBRARIES = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be a valid boolean, unable to interpret input": "give true or false",
+}
+
 _STREAM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -26,7 +33,10 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "mlpipe"
-        return UsageError.exit_code, f"{error.format_message()} (see '{path} --help')"
+        message = error.format_message()
+        for theirs, ours in _WORDS_OF_LIBRARIES.items():
+            message = message.replace(theirs, ours)
+        return UsageError.exit_code, f"{message} (see '{path} --help')"
     # Python has no class of its own for a thread that got no memory for its stack.
     if isinstance(error, MemoryError) or str(error) == "can't start new thread":
         reason = "the system gave no more memory; free some, or plan for less with --memory"

@@ -186,11 +186,10 @@ class _Files:
         from mlpipe.cli.carry_out import check_outputs
         from mlpipe.cli.profiling import check_text
 
-        named = [("--output", self.output), ("--html", self.html)]
-        check_outputs(named)
-        for _, path in named:
+        check_outputs([("--output", self.output), ("--html", self.html)])
+        for ending, path in ((".json", self.output), (".html", self.html)):
             if path is not None:
-                check_text(path, force=self.force, kept=self.kept)
+                check_text(path, ending, force=self.force, kept=self.kept)
 
     def write(self, record: RecordFacts, old: RecordFacts | None) -> None:
         """Write them."""
@@ -198,9 +197,9 @@ class _Files:
         from mlpipe.measure.record import json_text
 
         if self.output is not None:
-            write_text(self.output, json_text(record), force=self.force, kept=self.kept)
+            write_text(self.output, ".json", json_text(record), force=self.force, kept=self.kept)
         if self.html is not None:
-            write_text(self.html, page_of(record, old), force=self.force, kept=self.kept)
+            write_text(self.html, ".html", page_of(record, old), force=self.force, kept=self.kept)
 
 
 @dataclass(frozen=True)

@@ -59,23 +59,25 @@ def page_of(record: RecordFacts, other: RecordFacts | None) -> str:
     return render(record, other)
 
 
-def check_text(path: Path, *, force: bool, kept: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Raise for what can be known to keep a text from being written."""
-    _file(path, None, force, kept).check()
+def check_text(path: Path, ending: str, *, force: bool, kept: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Raise for what can be known to keep a text from being written, or if the name has another ending."""
+    _file(path, ending, None, force, kept).check()
 
 
-def write_text(path: Path, text: str, *, force: bool, kept: Iterable[str | os.PathLike[str]] = ()) -> None:
+def write_text(path: Path, ending: str, text: str, *, force: bool, kept: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Write a file whole or not at all; never in the place of one of those that are kept."""
     content = text.encode("utf-8", "replace")  # names of files may hold anything
-    with _file(path, len(content), force, kept) as file:
+    with _file(path, ending, len(content), force, kept) as file:
         file.pwrite(content, 0)
 
 
-def _file(path: Path, size: int | None, force: bool, kept: Iterable[str | os.PathLike[str]]) -> AtomicFile:
+def _file(path: Path, ending: str, size: int | None, force: bool, kept: Iterable[str | os.PathLike[str]]) -> AtomicFile:
     from mlpipe.writers.atomic import AtomicFile
 
     if str(path) == "-":
         raise UsageError("a report needs a file; --json prints it to stdout")
+    if path.suffix.lower() != ending:  # lest -f replace data by a slip
+        raise UsageError(f"{str(path)!r}: give a name that ends in {ending}")
     return AtomicFile(path, size=size, force=force, inputs=list(_there(kept)))
 
 

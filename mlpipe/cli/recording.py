@@ -182,7 +182,10 @@ def measured(
         raise
     record.finish(meter, memory, "done")
     facts = record.to_dict()
-    _tell(facts, session, flags, kept)
+    try:
+        _tell(facts, session, flags, kept)
+    except (OSError, MlpipeError) as error:  # the work is done: its result is told first
+        session.unreported = error
     if not session.quiet and session.log is None and RECORD_TO not in os.environ:  # else whoever wants it shows it
         _show_table(facts)
 
@@ -190,6 +193,8 @@ def measured(
 @contextmanager
 def reporting(flags: RunFlags, session: Session) -> Iterator[None]:
     """Report of a command that ended before its run began, too: for those who watch jobs from outside.
+
+    A report that could not be written is an error once the command has told its result.
 
     Parameters
     ----------
@@ -205,6 +210,8 @@ def reporting(flags: RunFlags, session: Session) -> Iterator[None]:
             with suppress(OSError, MlpipeError):
                 _tell_of_nothing(error, flags, session)
         raise
+    if session.unreported is not None:
+        raise session.unreported
 
 
 def _tell_of_nothing(error: BaseException, flags: RunFlags, session: Session) -> None:

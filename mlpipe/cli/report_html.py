@@ -35,5 +35,7 @@ def report_html(
     record = load_record(file)
     earlier = None if other is None else load_record(other)
     path = file.with_suffix(".html") if output is None else output
-    write_text(path, page_of(record, earlier), force=force, kept=[one for one in (file, other) if one is not None])
+    write_text(
+        path, ".html", page_of(record, earlier), force=force, kept=[one for one in (file, other) if one is not None]
+    )
     session_of(context).note(f"wrote {path}")

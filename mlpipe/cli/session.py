@@ -39,6 +39,8 @@ class Session:
         What takes everything that is said, in the place of words for people.
     recorded : bool
         Whether a run began, so that its record tells how it ended.
+    unreported : Exception or None
+        What kept the report of a run that is done from being written: raised once the command has told its result.
     """
 
     quiet: bool = False
@@ -48,6 +50,7 @@ class Session:
     alone: bool = False
     log: EventLog | None = None
     recorded: bool = False
+    unreported: Exception | None = None
 
     def note(self, message: str) -> None:
         """Tell the user something on stderr, unless asked to be quiet."""

@@ -34,6 +34,7 @@ from mlpipe.measure.facts import StageFacts as StageFacts
 from mlpipe.measure.facts import Status as Status
 from mlpipe.measure.facts import ThreadFacts as ThreadFacts
 from mlpipe.measure.facts import TimelineFacts as TimelineFacts
+from mlpipe.measure.sizes import visible
 
 LARGEST_FILE = 64 << 20
 """Bytes of a record that is read; those mlpipe writes have some 100 KiB."""
@@ -68,7 +69,7 @@ def load_record(path: str | os.PathLike[str]) -> RecordFacts:
     --------
     >>> load_record("no-such.json")
     Traceback (most recent call last):
-    mlpipe.errors.InputMissingError: no-such.json: No such file or directory; give a file that --report FILE.json wrote
+    mlpipe.errors.InputMissingError: no-such.json: no such file; check the path
     """
     name = os.fsdecode(path)
     try:
@@ -78,6 +79,8 @@ def load_record(path: str | os.PathLike[str]) -> RecordFacts:
         if status.st_size > LARGEST_FILE:
             _fail(name, f"{status.st_size} bytes, a record has at most {LARGEST_FILE}")
         content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputMissingError(f"{name or repr(name)}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputMissingError(f"{name}: {reason}; give a file that --report FILE.json wrote") from error
@@ -120,9 +123,14 @@ def check_record(value: object, name: str = "record") -> RecordFacts:
     if not isinstance(value, Mapping) or "schema_version" not in value:
         _fail(name, "not a record of mlpipe", help="give a file that --report FILE.json wrote")
     version = value["schema_version"]
-    if type(version) is not int or version != SCHEMA_VERSION:
-        shown = f"{version:.20}" if isinstance(version, str) else str(version)[:20]
-        _fail(name, f"a record of schema_version {shown}, this mlpipe reads {SCHEMA_VERSION}", help="measure again")
+    if type(version) is not int:
+        _fail(name, _wrong("schema_version", version, _WORDS[int]))
+    if version != SCHEMA_VERSION:
+        _fail(
+            name,
+            f"a record of schema_version {str(version)[:20]}, this mlpipe reads {SCHEMA_VERSION}",
+            help="measure again",
+        )
     for problem in _problems(value, RecordFacts, ""):
         _fail(name, problem)
     record = cast("RecordFacts", value)
@@ -132,8 +140,7 @@ def check_record(value: object, name: str = "record") -> RecordFacts:
 
 
 def _fail(name: str, what: str, help: str = "measure again") -> NoReturn:  # noqa: A002
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{name}: {what}")
-    raise InputError(f"{shown}; {help}")
+    raise InputError(f"{visible(f'{name}: {what}')}; {help}")
 
 
 @functools.cache

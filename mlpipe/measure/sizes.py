@@ -51,6 +51,17 @@ def parse_size(text: str, flag: str = "--memory") -> int:
     return size
 
 
+def visible(text: str) -> str:
+    r"""Escape what would break a line or disturb a terminal.
+
+    Examples
+    --------
+    >>> print(visible("read\nwrite"))
+    read\nwrite
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def format_size(nbytes: float) -> str:
     """Write a number of bytes with three significant digits.
 

@@ -114,6 +114,8 @@ def parse_threshold(text: str) -> Threshold:
         raise UsageError(f"--fail-on {text!r}: a change has a sign; write '{meant}' for {number}{unit} more")
     sign = -1 if change["sign"] == "-" else 1
     amount = float(number) if unit == "%" else _amount(text, metric.kind, number, unit)
+    if unit == "%" and sign < 0 and comparison.startswith("<") and (amount > 100 or (amount, comparison) == (100, "<")):
+        raise UsageError(f"--fail-on {text!r}: no figure falls by more than 100%; give a change it can fall below")
     return Threshold(text.strip(), metric, comparison, sign * amount, unit == "%")  # type: ignore[arg-type]
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from mlpipe.errors import InputError, RegressionError
 from mlpipe.measure.metrics import PROCESS_METRICS, Kind, Metric, figures, stage_figures
 from mlpipe.measure.profiles import spread
 from mlpipe.measure.schema import RecordFacts, SpreadFacts
-from mlpipe.measure.sizes import format_count, format_duration, format_size
+from mlpipe.measure.sizes import format_count, format_duration, format_size, visible
 from mlpipe.measure.thresholds import Threshold
 
 _SHOWN_OF_STAGES = ("self", "wait_in", "wait_out", "compile", "cpu", "rows_per_s", "anon_peak")
-_ABOUT_REPORTS = {"--report": 1, "--progress": 1, "--lock": 1, "--log-json": 0, "--force": 0, "-f": 0, "--json": 0}
+_NOT_WORK = {
+    "--report": 1, "--progress": 1, "--lock": 1, "--memory": 1, "--save-config": 1, "--log-json": 0, "--force": 0,
+    "-f": 0, "--json": 0, "--quiet": 0, "-q": 0, "--verbose": 0, "-v": 0, "--debug": 0,
+}  # fmt: skip
 """Flags that change nothing about the work, and how many words follow them."""
+
+_OUTPUT = re.compile(r"(?:--output(?:=(?P<long>.*))?|-f*o(?P<short>.*))", re.DOTALL)
+_DATA = (".npy", ".npz", ".csv", ".parquet")
+"""What names of files with data end in: words that do are places, whatever flag they belong to."""
 
 _OF_HOST: tuple[Literal["architecture", "cpu", "simd", "processors", "usable_processors"], ...] = (
     "architecture",
@@ -179,7 +188,7 @@ def comparison_table(changes: Sequence[Change]) -> list[tuple[str, ...]]:
     rows = [("figure", "old", "new", "change", *(("old range", "new range") if several else ()))]
     for one in changes:
         write = FORMATS[one.metric.kind]
-        cells = (one.metric.name, write(one.old["median"]), write(one.new["median"]), _signed(one))
+        cells = (visible(one.metric.name), write(one.old["median"]), write(one.new["median"]), _signed(one))
         ranges = tuple(_range(side, write) for side in (one.old, one.new))
         rows.append((*cells, *(ranges if several else ())))
     return rows
@@ -221,19 +230,47 @@ def _inputs_differ(old: RecordFacts, new: RecordFacts) -> Iterator[str]:
 
 def _work(record: RecordFacts) -> list[str]:
     """The command, without what says where things are and how it is told about them."""
-    paths = {one["path"]: f"<input {place}>" for place, one in enumerate(record["inputs"])}
-    if record["output"] is not None:
-        paths.setdefault(record["output"]["path"], "<output>")
+    places = _places(record)
+    files: dict[str, str] = {}
+
+    def placed(word: str) -> str:
+        found = places.get(word) or places.get(word.rstrip("/"))
+        if found is None and word.lower().endswith(_DATA):
+            found = files.setdefault(word, f"<file {len(files)}>")  # the same file twice is not two files
+        return found or word
+
     words = iter(record["command"])
     found = []
     for word in words:
-        flag, equals, _ = word.partition("=")
-        if flag in _ABOUT_REPORTS:
-            for _ in range(0 if equals else _ABOUT_REPORTS[flag]):
+        flag, equals, value = word.partition("=")
+        output = _OUTPUT.fullmatch(word)
+        if flag in _NOT_WORK:
+            for _ in range(0 if equals else _NOT_WORK[flag]):
                 next(words, None)
-            continue
-        found.append(paths.get(word, word))
+        elif output is not None:
+            path = output["long"] or output["short"] or next(words, "")
+            found += ["-o", "<output>" if path in places else f"<output{_kind(path)}>"]
+        elif equals and flag.startswith("--"):
+            found += [flag, placed(value)]
+        else:
+            found.append(placed(word))
     return found
+
+
+def _places(record: RecordFacts) -> dict[str, str]:
+    """What stands for the paths that the record knows; an input may have been given as the directory it lies in."""
+    found = {one["path"]: f"<input {place}>" for place, one in enumerate(record["inputs"])}
+    if record["output"] is not None:
+        found.setdefault(record["output"]["path"], "<output>")
+    for place, one in enumerate(record["inputs"]):
+        directory = str(PurePath(one["path"].partition(" … ")[0]).parent)
+        found.setdefault(directory, f"<input {place}>")
+    return found
+
+
+def _kind(path: str) -> str:
+    """What kind of output it is, as its name tells: to write another kind is other work."""
+    return " -" if path == "-" else "" if path.endswith("/") else PurePath(path).suffix.lower()
 
 
 def _shown(record: RecordFacts) -> str:

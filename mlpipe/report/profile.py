@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mlpipe.measure.schema import FunctionFacts, ProfileFacts, RecordFacts, SpreadFacts
-from mlpipe.measure.sizes import format_count, format_duration, format_size
+from mlpipe.measure.sizes import format_count, format_duration, format_size, visible
 
 ABSENT = "-"
 
@@ -33,7 +33,7 @@ def profile_text(record: RecordFacts) -> str:
     reason = told.get("profile.lines", "")
     if profile["lines"] is None and reason and not reason.endswith("with --lines"):
         lines.append(f"lines   not measured ({reason})")
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{visible(line.expandtabs())}\n" for line in lines)
 
 
 def _process_lines(profile: ProfileFacts, told: dict[str, str]) -> Iterator[tuple[str, str]]:

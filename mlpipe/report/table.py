@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
 from mlpipe.measure.schema import RecordFacts, StageFacts
-from mlpipe.measure.sizes import format_count, format_duration, format_size
+from mlpipe.measure.sizes import format_count, format_duration, format_size, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -50,7 +50,7 @@ def _bytes(stage: StageFacts) -> int | None:
 
 
 COLUMNS = (
-    _Column("stage", lambda stage: stage["name"], 0),
+    _Column("stage", lambda stage: visible(stage["name"]), 0),
     _Column("self", lambda stage: _seconds(stage["self_s"]), 0),
     _Column("wait in", lambda stage: _seconds(stage["wait_in_s"]), 8),
     _Column("wait out", lambda stage: _seconds(stage["wait_out_s"]), 7),
@@ -116,7 +116,7 @@ def process_lines(record: RecordFacts) -> list[tuple[str, str]]:
         ("limit", bottleneck["sentence"] if known else ""),
         ("try", bottleneck["help"] if known else ""),
     ]
-    return ([RATES] if known else []) + [(name, text) for name, text in lines if text]
+    return ([RATES] if known else []) + [(name, visible(text)) for name, text in lines if text]
 
 
 def _time(record: RecordFacts) -> str:

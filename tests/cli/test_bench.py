@@ -100,7 +100,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         (["kernels", "--budget", "nan"], 2, "--budget nan: give seconds, more than 0 and up to 86,400"),
         (["kernels", "--budget", "soon"], 2, "--budget soon: give seconds"),
         (["kernels", "--repeat", "²"], 2, "--repeat ²: give a whole number from 1 to 10,000"),
-        (["kernels", "--task", "batsh"], 2, "--task batsh: give one of pair, batch, count; did you mean batch?"),
+        (["kernels", "--task", "batsh"], 2, "--task batsh: no such task; did you mean batch?"),
         (["kernels", "--column", "1"], 2, "--column is of a file; give X.npy, or leave it out"),
         (["kernels", "X.npy", "--features", "3"], 2, "--features is for made-up data; leave it out with X.npy"),
         (["kernels", "X.npy", "--column", "3"], 2, "--column 3: X.npy has the columns 0 to 2"),
@@ -115,7 +115,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         (
             ["loading", "shards", "--method", "mlpip"],
             2,
-            "memory-map-shuffled, mlpipe, mlpipe-in-order; did you mean mlpipe?",
+            "--method mlpip: no such method; did you mean mlpipe?",
         ),
         (["loading", "shards", "--seed", "-1"], 2, "--seed -1: give a whole number from 0 to"),
         (["scaling", "--rows", "1,x"], 2, "--rows x: give a whole number"),

@@ -245,3 +245,17 @@ def test_main_takes_the_arguments_of_the_process(
     monkeypatch.setattr(main_module.sys, "argv", ["mlpipe", "--version"])
     assert main() == 0
     assert capsys.readouterr().out.startswith("mlpipe ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("neighbors a.npy --graph foo", "Invalid value for '--graph': 'foo' is not one of 'csr', 'edges'."),
+        ("profile --runs x stats a.npy", "Invalid value for '--runs': give a whole number"),
+        ("profile --interval x stats a.npy", "Invalid value for '--interval': give a number"),
+    ],
+)
+def test_values_that_cannot_be_read(run: Run, arguments: str, message: str) -> None:
+    code, out, err = run(*arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"mlpipe: error: {message} (see 'mlpipe ")

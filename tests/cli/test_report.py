@@ -218,6 +218,42 @@ def test_where_files_are_and_how_it_is_told_makes_no_other_command(run: Run, sav
     assert run("report", "compare", save("a.json", old), save("b.json", new)).code == 0
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("neighbors a.npy b.npy -k 2 -o near", "-q neighbors c/a.npy c/b.npy --memory 1GiB -k 2 -o ./x/", True),
+        ("stats a.npy --memory=1GiB", "stats b.npy", True),
+        ("stats da", "stats db/", True),
+        ("distances a.npy --weights=w.npy -oD.npy", "distances a.npy --weights=v.npy -fo E.npy", True),
+        ("neighbors a.npy -o n.csv", "neighbors a.npy -o n.npz", False),
+        ("neighbors a.npy b.npy", "neighbors a.npy a.npy", False),
+        ("neighbors a.npy -k 2", "neighbors a.npy -k 3", False),
+        ("run --config a.toml", "run --config b.toml", False),
+    ],
+)
+def test_places_of_files_and_the_ceiling_make_no_other_command(
+    run: Run, save: Save, old: str, new: str, same: bool
+) -> None:
+    records = []
+    for command, directory in ((old, "da"), (new, "db")):
+        record = made()
+        record["command"], record["output"] = command.split(), None
+        record["inputs"][0]["path"] = f"{directory}/1.npy … {directory}/9.npy"
+        records.append(record)
+    code, _, err = run("report", "compare", save("a.json", records[0]), save("b.json", records[1]))
+    assert (code, "commands differ" in err) == ((0, False) if same else (4, True))
+
+
+def test_what_would_break_a_row_is_made_visible(run: Run, save: Save) -> None:
+    code, out, _ = run("report", "show", save("a.json", changed("stages.0.name", "re\nad\x1b[31m")))
+    assert code == 0
+    assert r"re\nad\x1b[31m" in out
+
+
+def test_a_record_that_is_not_there(run: Run) -> None:
+    assert run("report", "show", "none.json")[::2] == (3, "mlpipe: error: none.json: no such file; check the path\n")
+
+
 def test_a_profile_and_a_plain_record_are_compared_by_the_times_of_the_run(run: Run, save: Save) -> None:
     files = save("a.json", made()), save("b.json", profiled())
     code, out, _ = run("report", "compare", "--json", *files)
@@ -257,7 +293,8 @@ def test_a_page_is_written_once_unless_forced(run: Run, save: Save) -> None:
     assert page.lower().startswith("<!doctype html>")
     assert run("report", "html", "a.json").code == 5
     assert run("report", "html", "a.json", "-f").code == 0
-    assert run("report", "html", "a.json", "-o", "a.json", "-f").code == 5
+    assert run("report", "html", "a.json", "-o", "a.json", "-f").code == 2
+    assert run("report", "html", save("r.html", made()), "-o", "r.html", "-f").code == 5  # it is the record
     assert run("-q", "report", "html", "a.json", save("b.json", slower(2)), "-o", "c.html") == (0, "", "")
     assert Path("c.html").read_text() != page
     assert json.loads(Path("a.json").read_text()) == made()

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlpipe.cli.recording import ReportFile
+from mlpipe.errors import OutputError
 from mlpipe.measure.memory import why_unmeasured
 from mlpipe.measure.schema import load_record
 from tests.cli.conftest import Run
@@ -283,3 +285,19 @@ def test_the_record_goes_where_a_parent_wants_it(run: Run, monkeypatch: pytest.M
         assert run(*words(arguments)).code == code
         if code != 2:
             assert load_record("given by the parent")["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["neighbors X.npy -k 2 --json", "stats X.npy --json", "distances X.npy --json", "count-features X.npy --json"],
+)
+def test_a_report_that_fails_after_the_run_does_not_take_its_result(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def full(_file: ReportFile, _record: object) -> None:
+        raise OutputError("R.json: no space left")
+
+    expected = run("-q", *words(command)).out
+    monkeypatch.setattr(ReportFile, "write", full)
+    code, out, err = run("-q", *words(command), "--report", "R.json")
+    assert (code, out, err) == (5, expected, "mlpipe: error: R.json: no space left\n")
