@@ -227,7 +227,9 @@ def _single(one: Parameter, value: Any) -> Any:
     try:
         return convert(value)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{one.key} = {shown(value)}: give {wanted}") from None
+        large = one.type is int and isinstance(value, int) and abs(value) >= MOST
+        remedy = "too large; give a whole number of at most 64 bits" if large else f"give {wanted}"
+        raise UsageError(f"{one.key} = {shown(value)}: {remedy}") from None
 
 
 def _whole(value: Any) -> int:

@@ -85,9 +85,10 @@ def kneighbors(
     data = queries if D is None else ArraySource(np.asarray(D), "D")
     sources = [queries] if D is None else [queries, data]
     features = check_rows([*sources])
-    most = len(data.array) - (D is None)
-    if not 1 <= k <= max(most, 0):
-        raise InputError(f"k = {k}: there are {max(most, 0)} rows to choose from; give a number from 1 to that")
+    most = max(0, len(data.array) - (D is None))
+    if not 1 <= k <= most:
+        remedy = "give a number from 1 to that" if most else "give data with more rows"
+        raise InputError(f"k = {k}: there {'is 1 row' if most == 1 else f'are {most} rows'} to choose from; {remedy}")
     kind = output_dtype([source.array.dtype for source in sources], dtype)
     small = len(queries.array) * len(data.array) * max(features, 1) < SMALL
     with Workers(1 if small else threads or processors()) as workers:

@@ -56,6 +56,7 @@ def _facts(job: Job, stage: NearestRows) -> dict[str, Any]:
 def _sink(job: Job, path: str) -> Sink:
     """Where neighbours are written, as the name says."""
     from mlpipe.writers.arrays import ArraysSink, NpzSink
+    from mlpipe.writers.forms import arrays_form
     from mlpipe.writers.numbered import PairsSink
 
     if path == "-" and job.flags.as_json:
@@ -65,13 +66,11 @@ def _sink(job: Job, path: str) -> Sink:
     if not path:
         raise UsageError("-o '': no name for an output; give a directory, a .npz, .csv or -")
     job.opening.ends(path.rstrip("/") or path, "--output")
-    ending = "" if path.endswith("/") else path[path.rfind(".") :].lower()
-    if ending == ".npz":
+    form = arrays_form(path, "two")
+    if form == "npz":
         return NpzSink(path, ARRAYS, job.opening)
-    if ending == ".csv":
+    if form == "csv":
         return PairsSink(path, COLUMNS, job.opening)
-    if ending == ".npy":
-        raise UsageError(f"-o {path}: two arrays do not fit into a .npy file; give a directory, a .npz, .csv or -")
     for name in ARRAYS:
         check_outputs([("--report", job.flags.report), ("--lock", job.flags.lock), ("-o", f"{path}/{name}.npy")])
     return ArraysSink(path, ARRAYS, force=job.flags.force, inputs=job.opening.inputs)

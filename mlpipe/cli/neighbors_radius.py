@@ -64,10 +64,11 @@ def _facts(job: Job, stage: Any, rows: int | None) -> dict[str, Any]:
 
 def _write(job: Job, path: str) -> None:
     """All neighbours into a file or files."""
-    from mlpipe.writers.sparse import CsrSink, form_of
+    from mlpipe.writers.forms import arrays_form
+    from mlpipe.writers.sparse import CsrSink
 
     stage = within_of(job.verb, job.data, job.measure, job.both)
-    if form_of(path) == "csv":
+    if arrays_form(path, "three") == "csv":
         stage = replace(stage, writing=TEXT_BYTES)
     sink = CsrSink(path, int(job.data.spec.rows or 0), job.opening)
     if path != "-":

@@ -58,8 +58,9 @@ class NearestRows(AmongData):
         self.measure.check_features(check_rows([Incoming(spec), self.data]))
         most = max(0, self.data_rows - self.own)
         if self.k > most:
-            besides = " besides the row itself" if self.own else ""
-            raise InputError(f"k = {self.k}: {self.data.name} has {most} rows{besides}; give --k {most} or less")
+            rows = f"{most} row{'' if most == 1 else 's'}{' besides the row itself' if self.own else ''}"
+            remedy = f"give --k {most} or less" if most else "there is nothing to look among; give data with more rows"
+            raise InputError(f"k = {self.k}: {self.data.name} has {rows}; {remedy}")
         if self.own and spec.rows is not None:
             check_place(spec.rows, self.data_rows, self.data.name)
         indices, distances = Labels((self.k,), np.dtype(np.int64)), Labels((self.k,), self.output(spec))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from mlpipe.link import Array, Block, Blocks, Held, Room, Run, Spec
 from mlpipe.stages.streaming import Streaming
 
 MOST_SHOWN = 5
-"""Rows that are neighbours most often, and pairs, of which there are at most k: of more the list might lack some."""
+"""Rows that are neighbours most often, and pairs."""
 
 QUARTILES = (("minimum", 0.0), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("maximum", 1.0))
 
@@ -95,24 +95,24 @@ class Summing(Streaming):
         found.missing += there.size - int(there.sum())
         found.infinite += int(np.isinf(distances).sum())
         np.add.at(found.counts, indices[there], 1)
-        found.pairs = list(self._closest(found, block.start, indices, distances, there))
+        found.pairs = self._closest(found, block.start, indices, distances, there)
 
     def _closest(
         self, found: Found, start: int, indices: Array, distances: Array, there: Array
-    ) -> Iterator[tuple[float, int, int]]:
-        """The closest pairs, with some more rows."""
-        rows = np.broadcast_to(np.arange(start, start + len(indices))[:, None], indices.shape)
+    ) -> list[tuple[float, int, int]]:
+        """The closest pairs, with some more rows; of rows among themselves either may have found the other, or both."""
         keys = -distances if self.largest else distances
-        most = min(MOST_SHOWN, indices.shape[1])
-        near = there & (rows < indices) if self.own else there.copy()
-        if len(found.pairs) == most:
+        near = there.copy()
+        if len(found.pairs) == MOST_SHOWN:
             near &= keys <= found.pairs[-1][0]
-        old = np.array(found.pairs, [("key", "f8"), ("row", "i8"), ("index", "i8")])
-        key = np.concatenate([old["key"], keys[near].astype("f8")])
-        row = np.concatenate([old["row"], rows[near]])
-        index = np.concatenate([old["index"], indices[near]])
-        for i in np.lexsort((index, row, key))[:most]:
-            yield float(key[i]), int(row[i]), int(index[i])
+        near &= keys <= _least(keys[near], 2 * MOST_SHOWN)
+        rows, places = np.nonzero(near)
+        key, row, index = keys[near].astype("f8"), rows + start, indices[rows, places]
+        if self.own:
+            row, index = np.minimum(row, index), np.maximum(row, index)
+        first = np.lexsort((index, row, key))
+        new = ((float(key[i]), int(row[i]), int(index[i])) for i in first)
+        return _distinct(sorted([*found.pairs, *_distinct(new)]))
 
     def facts(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -127,6 +127,27 @@ class Summing(Streaming):
                 {"query": row, "neighbour": index, "distance": plain(sign * key)} for key, row, index in found.pairs
             ],
         }
+
+
+def _least(keys: Array, most: int) -> float:
+    """The last of so many least ones; infinity where there are not more of them."""
+    return float(np.partition(keys, most - 1)[most - 1]) if len(keys) > most else np.inf
+
+
+def _distinct(pairs: Iterable[tuple[float, int, int]]) -> list[tuple[float, int, int]]:
+    """The first few pairs, each once.
+
+    Examples
+    --------
+    >>> _distinct([(0.5, 1, 2), (0.5, 1, 2), (0.75, 0, 1)])
+    [(0.5, 1, 2), (0.75, 0, 1)]
+    """
+    found: dict[tuple[int, int], float] = {}
+    for key, row, index in pairs:
+        found.setdefault((row, index), key)
+        if len(found) == MOST_SHOWN:
+            break
+    return [(key, *pair) for pair, key in found.items()]
 
 
 def most_frequent(counts: Array, piece: int = 1 << 20) -> list[tuple[int, int]]:

@@ -147,9 +147,11 @@ class _Pairs:
 
         labels = labels_block(block).data
         count = labels.shape[1] if labels.ndim > 1 else 1
-        numbers = np.repeat(np.arange(block.start, block.start + len(labels)), count)
-        for part in chunks((numbers, block.data.reshape(-1), labels.reshape(-1))):
-            row, value, label = (np.asarray(column) for column in part)
+        done = 0
+        for part in chunks((block.data.reshape(-1), labels.reshape(-1))):
+            value, label = (np.asarray(column) for column in part)
+            row = block.start + np.arange(done, done + len(value)) // count
+            done += len(value)
             text = lines((row, value, present(label)), (b"\n", b",", b","), csv_cells)
             self._out.append(text[1:])
             self._out.append(b"\n")

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlpipe.errors import OutputError, UsageError
+from mlpipe.errors import OutputError
 from mlpipe.link import Array, Block, Spec
 from mlpipe.npy_format import build_header
 from mlpipe.opening import Opening
 from mlpipe.writers.atomic import AtomicDirectory, AtomicFile, AtomicFiles
-from mlpipe.writers.output import STDOUT, FileOutput, Output, check_output, output
+from mlpipe.writers.forms import arrays_form
+from mlpipe.writers.output import FileOutput, Output, check_output, output
 from mlpipe.writers.temporary import TemporaryFile
 from mlpipe.writers.zipped import archive, hand_on, member
 
@@ -57,24 +58,8 @@ class Writing(Protocol):
         """Bring to disk what was stored."""
 
 
-def form_of(path: str) -> str:
-    """What a path asks for: ``csv``, ``npz`` or ``directory``.
-
-    Raises
-    ------
-    UsageError
-        For ``.npy``, which holds one array.
-    """
-    ending = "" if path.endswith("/") else Path(path).suffix.lower()
-    if path == STDOUT or ending == ".csv":
-        return "csv"
-    if ending == ".npy":
-        raise UsageError(f"-o {path}: three arrays do not fit into a .npy file; give a directory, a .npz, .csv or -")
-    return "npz" if ending == ".npz" else "directory"
-
-
 class CsrSink:
-    """Where `SparseRows` go: a directory, a ``.npz`` that `scipy.sparse.load_npz` reads, or CSV; see `form_of`.
+    """Where `SparseRows` go: a directory, a ``.npz`` that `scipy.sparse.load_npz` reads, or CSV; see `arrays_form`.
 
     A directory that is there is written into; of what it holds only files of these names are replaced, and these only
     with `--force`. In a ``.npz`` the values are called ``data``, as SciPy has it.
@@ -110,7 +95,7 @@ class CsrSink:
     def __init__(
         self, path: str, columns: int, opening: Opening, names: Sequence[str] = NAMES, header: Sequence[str] = COLUMNS
     ) -> None:
-        self._path, self._form, self._columns, self._opening = path, form_of(path), columns, opening
+        self._path, self._form, self._columns, self._opening = path, arrays_form(path, "three"), columns, opening
         self._names, self._header = names, header
         self.rows = self.entries = 0
 

@@ -220,7 +220,12 @@ def test_queries_from_stdin(spawn: Run) -> None:
     [
         (["Q.npy", "D.npy", "-k", "41"], 4, ["k = 41: D.npy has 40 rows", "give --k 40 or less"]),
         (["D.npy", "-k", "40"], 4, ["k = 40: D.npy has 39 rows besides the row itself"]),
-        (["D.npy", "none.npy"], 4, ["k = 10: none.npy has 0 rows"]),
+        (["D.npy", "none.npy"], 4, ["k = 10: none.npy has 0 rows; there is nothing to look among"]),
+        (["one.npy", "-k", "1"], 4, ["k = 1: one.npy has 0 rows besides the row itself; there is nothing"]),
+        (["D.npy", "-o", "oo.txt"], 2, ["-o oo.txt: .txt cannot be written; give a directory (oo.txt/), a .npz, .csv"]),
+        (["D.npy", "--radius", "1", "-o", "oo.parquet"], 2, ["-o oo.parquet: .parquet cannot be written"]),
+        (["D.npy", "--graph", "csr", "-o", "oo.h5"], 2, ["-o oo.h5: .h5 cannot be written"]),
+        (["D.npy", "-k", str(10**20)], 2, ["k = a number of 67 bits: too large; give a whole number of at most 64"]),
         (["Q.npy", "D.npy", "-k", "0"], 2, ["--k 0: give 1 or more"]),
         (["Q.npy", "D.npy", "-k", "two"], 2, ["--k two: give a whole number"]),
         (["Q.npy", "D.npy", "--self"], 2, ["--self", "leave D.npy out"]),
@@ -257,6 +262,7 @@ def test_queries_from_stdin(spawn: Run) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_one_line(run: Run, arguments: list[str], code: int, words: list[str]) -> None:
+    np.save("one.npy", np.empty((1, 5), "f4"))
     np.save("none.npy", np.empty((0, 5), "f4"))
     np.save("wide.npy", np.ones((9, 6)))
     np.save("flat.npy", np.ones(9))

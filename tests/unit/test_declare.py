@@ -90,7 +90,7 @@ def test_values(name: str, given: Any, held: Any) -> None:
         ("count", None, "count = None: give a whole number"),
         ("count", True, "count = True: give a whole number"),
         ("count", 3.0, "count = 3.0: give a whole number"),
-        ("count", 2**64, "count = a number of 65 bits: give a whole number"),
+        ("count", 2**64, "count = a number of 65 bits: too large; give a whole number of at most 64 bits"),
         ("share", "0.5", "share = '0.5': give a number"),
         ("share", True, "share = True: give a number"),
         ("share", 10**400, "share = a number of 1329 bits: give a number"),

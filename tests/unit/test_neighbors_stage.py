@@ -170,10 +170,11 @@ def test_more_queries_never_take_less() -> None:
     assert taken == sorted(taken)
 
 
-def test_summary_of_neighbours() -> None:
+@pytest.mark.parametrize("k", [1, 2, 6])
+def test_summary_of_neighbours(k: int) -> None:
     Q = np.concatenate([grid(200, 2, 8), [[np.nan, 0], [np.inf, 1]]])
-    stage = NearestRows(source(Q), 6, own=True)
-    distances, indices = naive(Q, None, 6, "euclidean")
+    stage = NearestRows(source(Q), k, own=True)
+    distances, indices = naive(Q, None, k, "euclidean")
     for sizes in ((202,), (7, 1)):
         summing = Summing(len(Q), own=True)
         blocks, start = [], 0
@@ -190,11 +191,12 @@ def test_summary_of_neighbours() -> None:
         counts = np.bincount(indices[there], minlength=len(Q))
         popular = sorted(range(len(Q)), key=lambda i: (-counts[i], i))[:5]
         assert facts["most_popular"] == [{"row": i, "neighbour_of": counts[i]} for i in popular]
-        table = [
-            (d, i, j) for i, (row, ds) in enumerate(zip(indices.tolist(), distances.tolist(), strict=True))
-            for j, d in zip(row, ds, strict=True) if i < j and d == d
-        ]  # fmt: skip
+        listed = enumerate(zip(indices.tolist(), distances.tolist(), strict=True))
+        table = {
+            (d, min(i, j), max(i, j)) for i, (row, ds) in listed for j, d in zip(row, ds, strict=True) if d == d
+        }  # fmt: skip
         expected = [{"query": i, "neighbour": j, "distance": d} for d, i, j in sorted(table)[:5]]
+        assert len(expected) == 5
         assert facts["closest"] == expected
         assert (facts["missing"], facts["infinite"]) == ((~there).sum(), np.isinf(distances).sum())
         assert facts["kth_distance"]["minimum"] == np.nanmin(distances[:, -1])

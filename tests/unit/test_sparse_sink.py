@@ -15,7 +15,8 @@ from mlpipe.errors import OutputError, UsageError
 from mlpipe.link import Labels, Spec
 from mlpipe.opening import Opening
 from mlpipe.writers import sparse
-from mlpipe.writers.sparse import NAMES, CsrSink, SparseRows, form_of
+from mlpipe.writers.forms import arrays_form
+from mlpipe.writers.sparse import NAMES, CsrSink, SparseRows
 
 SPEC = Spec(None, (), np.dtype("f4"), Labels((), np.dtype("i8")))
 INDPTR, INDICES = [0, 0, 2, 2, 5, 5], [7, 1, 3, 3, 0]
@@ -99,10 +100,20 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "form"), [("-", "csv"), ("x.csv", "csv"), ("x.NPZ", "npz"), ("x", "directory")])
 def test_forms(path: str, form: str) -> None:
-    assert form_of(path) == form
-    assert form_of("x.npz/") == "directory"
+    assert arrays_form(path, "three") == form
+    assert arrays_form("x.npz/", "three") == "directory"
     with pytest.raises(UsageError, match=r"three arrays do not fit into a \.npy file"):
-        form_of("x.npy")
+        arrays_form("x.npy", "three")
+
+
+@pytest.mark.parametrize("name", ["near.txt", "near.JSON", "v1.2/near.parquet", ".near.gz"])
+def test_files_of_other_kinds_are_no_directories(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with pytest.raises(UsageError, match=r"cannot be written; give a directory \(.*/\), a \.npz, \.csv or -"):
+        CsrSink(str(path), 9, Opening(ExitStack()))
+    assert arrays_form(f"{path}/", "three") == "directory"
+    path.mkdir(parents=True)
+    assert arrays_form(str(path), "three") == "directory"
 
 
 def test_no_rows(tmp_path: Path) -> None:
