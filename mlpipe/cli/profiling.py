@@ -77,7 +77,7 @@ def _file(path: Path, ending: str, size: int | None, force: bool, kept: Iterable
     if str(path) == "-":
         raise UsageError("a report needs a file; --json prints it to stdout")
     if path.suffix.lower() != ending:  # lest -f replace data by a slip
-        raise UsageError(f"{str(path)!r}: give a name that ends in {ending}")
+        raise UsageError(f"{str(path if path.name else '')!r}: give a name that ends in {ending}")
     return AtomicFile(path, size=size, force=force, inputs=list(_there(kept)))
 
 

@@ -31,7 +31,7 @@ UNITS = {
 
 def never(operator: str, percent: float) -> bool:
     """Whether no figure changes so: it would have to be below 0."""
-    return percent < -100 and operator[0] == "<" or (percent, operator) == (-100, "<")
+    return (percent < -100 and operator[0] == "<") or (percent, operator) == (-100, "<")
 
 
 @given(NAMES, OPERATORS, st.sampled_from("+-"), AMOUNTS, BLANKS, st.data())
