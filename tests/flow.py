@@ -68,19 +68,19 @@ def flow(
     given: list[int] = []
     run = FakeRun()
     data, beside, place, share = [np.empty((0, *out.row_shape), out.dtype)], [], 0, 0.0
-    for block in stage.apply(blocks_of(rows, labels, sizes, given), held, run):
-        assert block.start == place
-        assert 0 < len(block.data) <= max(sizes)
-        data.append(block.data.copy())
-        if block.labels is not None:
-            beside.append(block.labels.copy())
-            assert len(block.labels) == len(block.data)
-        place += len(block.data)
-        share += block.share
-        block.release()
-    for end in reversed(run.ends):
-        end()
-    run.workers.close()
+    with run.workers:
+        for block in stage.apply(blocks_of(rows, labels, sizes, given), held, run):
+            assert block.start == place
+            assert 0 < len(block.data) <= max(sizes)
+            data.append(block.data.copy())
+            if block.labels is not None:
+                beside.append(block.labels.copy())
+                assert len(block.labels) == len(block.data)
+            place += len(block.data)
+            share += block.share
+            block.release()
+        for end in reversed(run.ends):
+            end()
     assert out.rows in (None, place)
     assert given == [1] * len(given), "every block is released once"
     assert drops or share == pytest.approx(1) or not place

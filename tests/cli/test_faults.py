@@ -120,7 +120,10 @@ def test_a_signal_while_the_reader_of_the_pipe_is_away(number: signal.Signals) -
     asleep = Path(f"/proc/{run.pid}/task")
 
     def stuck() -> bool:
-        return any("pipe" in (task / "wchan").read_text() for task in asleep.iterdir())
+        try:
+            return any("pipe" in (task / "wchan").read_text() for task in asleep.iterdir())
+        except FileNotFoundError:  # a thread has ended meanwhile
+            return False
 
     wait_until(lambda: run.poll() is not None or stuck(), "the pipe did not fill")
     run.send_signal(number)

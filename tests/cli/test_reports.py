@@ -67,7 +67,7 @@ def test_a_stage_that_sleeps_300_ms_a_batch_shows_300_ms(run: Run) -> None:
     assert stage["cpu_s"] < 0.5
     assert record["accounted"] > 0.98
     assert stage["batch_p50_s"] == pytest.approx(0.3, rel=0.05)
-    assert record["bottleneck"]["sentence"].startswith("apply-python took 9")
+    assert re.match(r"apply-python took (9\d|100) %", record["bottleneck"]["sentence"])
 
 
 @pytest.mark.skipif(why_unmeasured() is not None, reason="needs /proc")
