@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +17,7 @@ import typer
 from mlpipe.cli.report_compare import Anyway, FailOn
 from mlpipe.cli.session import Session, session_of
 from mlpipe.cli.text import complain
-from mlpipe.errors import Interrupted, OutputError, UsageError
+from mlpipe.errors import InputError, Interrupted, OutputError, UsageError
 
 if TYPE_CHECKING:
     from mlpipe.measure.child import Ended
@@ -247,10 +249,11 @@ def _measure(wanted: _Wanted, session: Session) -> tuple[RecordFacts | None, End
     from mlpipe.measure.profiles import profiled
 
     measured: list[Run] = []
-    with _scratch() as directory:
+    with ExitStack() as files:
+        record, lines = _unnamed(files), _unnamed(files)
         for number in range(wanted.warmup + wanted.runs):
             last = number == wanted.warmup + wanted.runs - 1
-            run = _run_once(wanted, session, Path(directory), silent=not last)
+            run = _run_once(wanted, session, record, lines, silent=not last)
             if number >= wanted.warmup or run.failed:
                 measured.append(run)
             if run.failed or run.ended.signum is not None:
@@ -261,28 +264,41 @@ def _measure(wanted: _Wanted, session: Session) -> tuple[RecordFacts | None, End
         return None, run.ended
     sampler = f"memory-profiler {_version('memory-profiler')}" if wanted.memory else None
     interval = wanted.interval if wanted.memory else None
-    record = profiled(wanted.command, measured, interval=interval, sampler=sampler, lines=wanted.lines)
-    return record, run.ended
+    return profiled(wanted.command, measured, interval=interval, sampler=sampler, lines=wanted.lines), run.ended
 
 
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Where the command leaves its record."""
+def _unnamed(files: ExitStack) -> Path:
+    """A file in memory where the command leaves something: however we end, nothing stays behind.
+
+    It is in a temporary directory where the system has no such thing.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("mlpipe-profile")
+        files.callback(os.close, descriptor)
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        if path.exists():
+            return path
+    with _temporary_place():
+        return Path(files.enter_context(tempfile.TemporaryDirectory(prefix="mlpipe-profile-"))) / "found"
+
+
+@contextmanager
+def _temporary_place() -> Iterator[None]:
     try:
-        return tempfile.TemporaryDirectory(prefix="mlpipe-profile-")
+        yield
     except OSError as error:
         raise OutputError(f"no temporary directory: {error.strerror}; set TMPDIR to one that can be written") from None
 
 
-def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: bool) -> Run:
-    """Run the command once; what a silent run says on stderr is told if it fails."""
+def _run_once(wanted: _Wanted, session: Session, record: Path, lines: Path, *, silent: bool) -> Run:
+    """Run the command once; its record and its lines come there. What a silent run says is told if it fails."""
     from mlpipe.cli.recording import RECORD_TO
     from mlpipe.measure.child import run_to_end
     from mlpipe.measure.lines import LINES_MEMORY, LINES_TO
     from mlpipe.measure.profiles import Run
 
-    record, lines, said = directory / "record.json", directory / "lines.json", directory / "stderr"
     for path in (record, lines):
-        path.unlink(missing_ok=True)
+        path.write_bytes(b"")  # what an earlier run left
     environment = {key: value for key, value in os.environ.items() if key not in (LINES_TO, LINES_MEMORY)}
     environment[RECORD_TO] = str(record)
     if wanted.lines:
@@ -290,10 +306,13 @@ def _run_once(wanted: _Wanted, session: Session, directory: Path, *, silent: boo
     flags = [flag for flag, given in _session_flags(session) if given]
     command = [sys.executable, "-m", "mlpipe", *flags, *wanted.command]
     interval = wanted.interval if wanted.memory else None
-    with open(os.devnull, "wb") as nowhere, open(said, "w+b") as aside:
+    with ExitStack() as files:
+        nowhere = files.enter_context(open(os.devnull, "wb"))
+        with _temporary_place():
+            aside = files.enter_context(tempfile.TemporaryFile()) if silent else None
         stdout = nowhere if silent else sys.stderr.fileno() if wanted.as_json else None
-        ended = run_to_end(command, environment, interval, stdout, aside if silent else None)
-        if silent and ended.exit_code:
+        ended = run_to_end(command, environment, interval, stdout, aside)
+        if aside is not None and ended.exit_code:
             aside.seek(0)
             typer.echo(aside.read().decode(errors="backslashreplace"), err=True, nl=False)
     found, reasons = _read_lines(lines)
@@ -308,12 +327,15 @@ def _read_record(path: Path, command: list[str]) -> RecordFacts | None:
     """What the command wrote of itself, if it came to that; not what other commands did that it started."""
     from mlpipe.measure.schema import load_record
 
-    record = load_record(path) if path.exists() else None
+    try:
+        record = load_record(path) if path.stat().st_size else None
+    except InputError:  # it was killed while it wrote
+        return None
     return record if record is not None and record["command"] == command else None
 
 
 def _read_lines(path: Path) -> tuple[list[Any] | None, list[str]]:
-    if not path.exists():
+    if not path.stat().st_size:
         return None, []
     found = json.loads(path.read_bytes())
     return found["functions"], found["reasons"]

@@ -243,6 +243,10 @@ def _write_for_parent(facts: RecordFacts) -> None:
         from mlpipe.writers.atomic import AtomicFile
 
         content = json_text(facts).encode()
+        if path.startswith("/proc/"):  # a file without a name
+            with suppress(OSError):  # whoever asked is gone
+                Path(path).write_bytes(content)
+            return
         with AtomicFile(path, size=len(content), force=True) as file:
             file.pwrite(content, 0)
 

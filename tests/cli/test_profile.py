@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -356,3 +360,40 @@ def test_help_says_where_flags_go(run: Run) -> None:
     code, out, _ = run("profile", "--help")
     assert code == 0
     assert "Flags of profile come before the command." in " ".join(out.split())
+
+
+def test_a_profile_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    Path(tmp_path / "f.py").write_text(
+        "import time\n\ndef wait(row):\n    open('begun', 'w').close()\n    time.sleep(60)\n    return row\n"
+    )
+    (tmp_path / "tmp").mkdir()
+    chain = "run generate --rows 9 --columns 2 then apply-python f.py:wait --object-mode --kind batch then nothing"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlpipe", "-q", "profile", *chain.split()],
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not (tmp_path / "begun").exists() and process.poll() is None:
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / "begun").exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_without_files_in_memory_there_is_a_temporary_directory(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    assert profile("--runs", "2", "-o", "r.json", *LIGHT).code == 0
+    assert record_of("r.json")["stages"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        ended = profile("info", DIGITS)
+    assert ended[::2] == (
+        5, "mlpipe: error: no temporary directory: No such file or directory; set TMPDIR to one that can be written\n",
+    )  # fmt: skip
