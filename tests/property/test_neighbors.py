@@ -30,7 +30,17 @@ def searched(Q: Any, D: Any | None, k: int, metric: str, **how: Any) -> tuple[An
     return distances, indices
 
 
-@pytest.mark.parametrize(("metric", "dtype"), [*product(METRICS, ("f4", "f8"))], ids=str)
+# Each kernel takes seconds to compile: float32 has its turn in tests/unit/test_kneighbors.py, without weights.
+WEIGHTED = [
+    *(pytest.param(metric, "f8", id=f"{metric}-f8") for metric in METRICS),
+    *(
+        pytest.param(metric, "f4", id=f"{metric}-f4", marks=[pytest.mark.slow] * (metric not in PLAIN))
+        for metric in METRICS
+    ),
+]
+
+
+@pytest.mark.parametrize(("metric", "dtype"), WEIGHTED)
 def test_every_metric_finds_what_sorting_all_distances_finds(metric: str, dtype: str) -> None:
     features = inputs.fits(metric, 7)
     Q, D = (inputs.rows(metric, count, features, count).astype(dtype) for count in (37, 90))
