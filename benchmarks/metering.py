@@ -150,7 +150,7 @@ def _row(title: str, pairs: Pairs) -> list[str]:
 
 def run(quick: bool) -> Part:
     """Both ways by turns."""
-    rows, rounds = (100_000, 3) if quick else (1_000_000, 20)
+    rows, rounds = (100_000, 3) if quick else (4_000_000, 12)
     with tempfile.TemporaryDirectory(dir=results_directory(quick)) as directory:
         path = str(Path(directory) / "X.npy")
         np.save(path, np.random.default_rng(9).random((rows, COLUMNS), dtype=np.float32))
