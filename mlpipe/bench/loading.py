@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from mlpipe.bench.facts import Clock, installed
 from mlpipe.bench.loaders import Shards
 from mlpipe.bench.watching import Watch
 from mlpipe.bench.ways import WAYS, Way
-from mlpipe.errors import InputError, MlpipeError, UsageError
+from mlpipe.errors import InputError, InputMissingError, MlpipeError, UsageError
 from mlpipe.measure.comparison import Loading, LoadingComparison
 from mlpipe.measure.memory import available_bytes
 from mlpipe.measure.sizes import format_size
 from mlpipe.opening import FileIdentity
+from mlpipe.readers.files import shown_name
 from mlpipe.readers.paths import expand, split_labels
 from mlpipe.readers.shards import ShardsSource
 
@@ -99,6 +101,8 @@ def find_shards(path: str) -> Found:
     InputMissingError, InputError
         As for ``mlpipe run read``; and if there is no row in any.
     """
+    if not os.path.lexists(path) and not has_magic(path):
+        raise InputMissingError(f"{shown_name(path)}: no such file or directory; check the path")
     paths, labels = split_labels(expand([path]))
     with ShardsSource(paths) as source:
         spec, notes = source.spec, []

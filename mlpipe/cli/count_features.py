@@ -133,11 +133,10 @@ def _source(asked: Asked, verb: CountFeatures, opening: Opening) -> Source:
 
 def _pipeline(asked: Asked, source: Source, verb: CountFeatures, delivery: Delivery, opening: Opening) -> Pipeline:
     """The chain that the command is."""
-    from mlpipe.cli.counted import TableSink
     from mlpipe.pipeline import Pipeline
     from mlpipe.readers.text import TextSource
     from mlpipe.stages.counting_lines import CountingLines
-    from mlpipe.writers.nothing import NothingSink
+    from mlpipe.writers.nothing import NothingSink, TableSink
 
     sink = NothingSink() if asked.output is None else TableSink()
     if isinstance(source, TextSource):

@@ -14,7 +14,6 @@ from mlpipe.measure.sizes import format_size
 from mlpipe.readers.files import shown_name
 from mlpipe.stages.counting import Found
 from mlpipe.stages.estimating import Estimated
-from mlpipe.writers.nothing import NothingSink
 from mlpipe.writers.tables import write_table
 
 if TYPE_CHECKING:
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     from mlpipe.link import Run, Source
     from mlpipe.opening import Opening
     from mlpipe.report.counts import Shown
-
-
-class TableSink(NothingSink):
-    """Stands for the file of a table, which the stage before writes itself: rows never come."""
-
-    stored = True
 
 
 class Delivery:

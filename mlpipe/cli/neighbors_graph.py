@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mlpipe.cli.counted import TableSink
 from mlpipe.cli.text import aligned
 from mlpipe.errors import UsageError
 from mlpipe.measure.host import processors
 from mlpipe.stages.edges import NAMES, SUMMARY_BYTES, EdgeTable, summary
 from mlpipe.stages.graph import Graphing
 from mlpipe.stages.neighbors_opening import nearest_of
-from mlpipe.writers.nothing import NothingSink
+from mlpipe.writers.nothing import NothingSink, TableSink
 from mlpipe.writers.tables import check_table, form_of, write_table, writing_bytes
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from mlpipe.errors import at_link
 from mlpipe.link import Block
 from mlpipe.measure.meter import Lane, Meter, State
 from mlpipe.pipeline import Pipeline
+from mlpipe.writers.nothing import TableSink
 
 
 class Running(Protocol):
@@ -101,16 +102,22 @@ class Writer:
             rows = -1
             while (block := self._channel.take(lane, "wait_in")) is not None:
                 writing.write(block)
-                new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
-                rows = block.start if new else rows
-                self.rows = max(self.rows, block.start + len(block.data))
-                lane.took(size_of(block))
-                if self._sink.stored:
-                    lane.gave(size_of(block))
-                lane.count(rows=len(block.data) if new else 0, nbytes=block.data.nbytes)
+                if not isinstance(self._sink, TableSink):
+                    rows = self._count(lane, block, rows)
                 self._advance(block.share)
                 block.release()
             writing.sync()
             check_unchanged(self._pipeline)
             if self._run.over.is_set():  # a signal came meanwhile
                 raise Closed
+
+    def _count(self, lane: Lane, block: Block, rows: int) -> int:
+        """Take down what was written; return the first of the rows that were counted last."""
+        new = block.share > 0 and block.start != rows  # rows come in several tiles, and mirrored
+        ends = getattr(block, "ends", None)  # of rows of several lengths
+        self.rows = max(self.rows, block.start + len(block.data))
+        lane.took(size_of(block))
+        if self._sink.stored:
+            lane.gave(size_of(block))
+        lane.count(rows=len(ends) if ends is not None else len(block.data) if new else 0, nbytes=block.data.nbytes)
+        return block.start if new else rows

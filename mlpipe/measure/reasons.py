@@ -10,6 +10,7 @@ from mlpipe.measure.threads import WHY_NO_FAULTS, WHY_NO_STORAGE
 NOT_BEGUN = "the run did not begin"
 NO_GPU = "no GPU was used: mlpipe computes on the processor"
 HELPER = "it runs kernels for the stages, and has no clock of its own"
+NO_ROWS = "no rows came to it; a stage that makes a whole of them writes it itself"
 _ANONYMOUS = ("anonymous_peak", "file_backed_peak", "samples.anonymous", "samples.file_backed", "samples.rss_peak")
 
 
@@ -55,6 +56,8 @@ def _of_stages(facts: RecordFacts, files: bool) -> Iterator[tuple[str, str]]:
     yield "stages.gpu_kernel_s", NO_GPU
     why = WHY_NO_STORAGE if files else "what is read is no file"
     for stage in facts["stages"]:
+        if stage["rows"] is None:
+            yield f"stages.{stage['name']}.rows", NO_ROWS
         if stage["bytes_asked"] is not None and stage["bytes_read"] is None:
             yield f"stages.{stage['name']}.bytes_read", why
             yield f"stages.{stage['name']}.cache", why

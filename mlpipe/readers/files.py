@@ -162,5 +162,5 @@ def _reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:
     try:
         target = Path(path).readlink()
     except (OSError, ValueError):
-        return "no such file; check the path"
+        return f"no such {'directory' if str(path).endswith('/') else 'file'}; check the path"
     return f"a symbolic link to {shown_name(target)}, which does not exist; check the path"

@@ -123,7 +123,15 @@ class Graphing(Streaming):
                 share = block.share
                 block.release()
                 yield Block(0, np.empty(0, np.int64), share=share)
-            self.deliver(pieces(lists, self.mutual, layout.piece_room, run.workers), run)
+            self.deliver(_counted(pieces(lists, self.mutual, layout.piece_room, run.workers), run), run)
+
+
+def _counted(graph: Iterator[Piece], run: Run) -> Iterator[Piece]:
+    """Pieces, of which the clock of the stage is told."""
+    for piece in graph:
+        run.lane.gave(piece.counts.nbytes + piece.neighbours.nbytes + piece.distances.nbytes)
+        yield piece
+        del piece  # before the next one is made
 
 
 def compile_kernels(k: int, dtype: np.dtype[Any]) -> None:

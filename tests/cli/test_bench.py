@@ -109,7 +109,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         (["kernels", "no.npy"], 3, "no.npy"),
         (["kernels", "--plot", "k.jpg"], 2, "--plot k.jpg: give a name that ends in .svg or .png"),
         (["kernels", "X.npy", "--plot", "there.svg"], 5, "there.svg: exists"),
-        (["loading", "nowhere"], 3, "nowhere"),
+        (["loading", "nowhere"], 3, "nowhere: no such file or directory; check the path"),
         (["loading", "empty"], 4, "empty: no rows in any of its 1 files, so there is nothing to load"),
         (["loading", "."], 4, "files that are read together must agree"),
         (

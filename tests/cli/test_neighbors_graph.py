@@ -149,3 +149,25 @@ def test_what_cannot_work(rows: Array, run: Run, command: str, code: int, messag
     assert (ended.code, ended.out) == (code, "")
     assert message in ended.err
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(("form", "name"), [("csr", "near.npz"), ("edges", "near.csv")])
+@pytest.mark.usefixtures("rows")
+def test_what_a_stage_writes_itself_is_not_measured_as_nothing(run: Run, form: str, name: str) -> None:
+    assert run("neighbors", "x.npy", "-k", "2", "--graph", form, "-o", name, "--report", "R.json").code == 0
+    record = json.loads(Path("R.json").read_text())
+    stages = {stage["name"]: stage for stage in record["stages"]}
+    stored = 2 * record["result"]["edges"]
+    size = np.dtype(record["result"]["dtype"]).itemsize
+    assert stages["graph"]["bytes_out"] == 8 * 400 + stored * (8 + size)
+    assert [stages["write"][key] for key in ("rows", "batches", "bytes_in", "bytes_out")] == [None] * 4
+    assert "stages.write.rows" in record["not_measured"]
+
+
+@pytest.mark.usefixtures("rows")
+def test_rows_of_several_lengths_are_counted_not_their_entries(run: Run) -> None:
+    command = ["neighbors", "x.npy", "--radius", "0.5", "-o", "near", "--report", "R.json"]
+    assert run(*command).code == 0
+    stages = {stage["name"]: stage for stage in json.loads(Path("R.json").read_text())["stages"]}
+    assert stages["write"]["rows"] == 400
+    assert stages["write"]["bytes_out"] == 12 * len(np.load("near/indices.npy"))
