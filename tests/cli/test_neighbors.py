@@ -236,6 +236,7 @@ def test_queries_from_stdin(spawn: Run) -> None:
         (["Q.npy", "D.npy", "--weights", "Q.npy"], 4, ["Q.npy has shape (7, 5)", "(5,)"]),
         (["Q.npy", "D.npy", "-m", "mahalanobis", "--inverse-covariance", "D.npy"], 4, ["D.npy has shape (40, 5)"]),
         (["Q.npy", "gone.npy"], 3, ["gone.npy: no such file"]),
+        (["Q.npy", "gone/"], 3, ["gone/: no such directory; check the path"]),
         (["gone-*.npy", "D.npy"], 3, ["gone-*.npy: no file matches"]),
         (["Q.npy", "wide.npy"], 4, ["Q.npy (7, 5) and wide.npy (9, 6)", "same number of features"]),
         (["Q.npy", "flat.npy"], 4, ["same number of features"]),
