@@ -109,7 +109,7 @@ def play(shape: Shape, dtype: str, name: str, k: int, arrays: tuple[Array, Array
     title, peer = PEERS[name]
     goal = shape.least if name == "FAISS" else SKLEARN_GOAL
     check(peer, *arrays, k)
-    result = race(partial(_ours, *arrays, k), partial(peer, *arrays, k), pairs=PAIRS, budget_s=8.0)
+    result = race(partial(_ours, *arrays, k), partial(peer, *arrays, k), pairs=PAIRS, budget_s=4.0)
     text = f"neighbours, {shape}, {dtype}, k = {k}: ≥ {goal:g}× {title}"
     goals.append(Goal(text, times(result.ratio), result.ratio >= goal))
     return [
@@ -135,7 +135,7 @@ def other_metrics(shapes: tuple[Shape, ...], wanted: tuple[int, ...], goals: lis
         x, y = shape.arrays("float32")
         for metric in OTHERS:
             for k in wanted:
-                result = race(partial(_ours, x, y, k, metric), partial(_ours, x, y, k), pairs=PAIRS, budget_s=4.0)
+                result = race(partial(_ours, x, y, k, metric), partial(_ours, x, y, k), pairs=PAIRS, budget_s=2.0)
                 rows.append(_ratio(shape, metric, k, result, goals))
     header = ["shape", "metric", "k", "ms", "euclidean, ms", "takes"]
     return Table("other metrics beside euclidean", "float32; how many times as long as euclidean.", header, rows)

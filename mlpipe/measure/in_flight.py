@@ -33,13 +33,16 @@ class InFlight:
     def __init__(self, whole: InFlight | None = None) -> None:
         self.now = self.peak = 0
         self._whole = whole
-        self._lock = threading.Lock()
+        self._lock: threading.Lock = threading.Lock() if whole is None else whole._lock
 
     def add(self, nbytes: int) -> None:
         """Add bytes; take them away if negative."""
         with self._lock:
-            self.now += nbytes
-            if self.now > self.peak:
-                self.peak = self.now
+            self._add(nbytes)
+
+    def _add(self, nbytes: int) -> None:
+        self.now += nbytes
+        if self.now > self.peak:
+            self.peak = self.now
         if self._whole is not None:
-            self._whole.add(nbytes)
+            self._whole._add(nbytes)

@@ -35,7 +35,7 @@ DEFAULT_CEILING = 2**30
 _ROOT = Path("/")
 _M_TRIM_THRESHOLD = -1  # from <malloc.h>
 _TRIM_THRESHOLD = 128 * 1024
-_LEAST_PAUSE = 0.02  # seconds; a sample takes some 0.1 ms
+_LEAST_PAUSE = 0.05  # seconds; a sample takes some 0.1 ms, and makes the other threads wait for the interpreter
 
 
 def anonymous_bytes(root: Path = _ROOT) -> int | None:
