@@ -64,8 +64,19 @@ def rounded(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return said
 
 
-@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda one: one.name)
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+COMMON = ("euclidean", "sqeuclidean", "cosine", "cityblock", "dot", "chebyshev")
+# Each kernel takes seconds to compile: rare metrics have one precision each here, and the other when there is time.
+EVERY = [
+    pytest.param(
+        definition, dtype, id=f"{definition.name}-{dtype}",
+        marks=[pytest.mark.slow] * (definition.name not in COMMON and (number + place) % 2),
+    )
+    for number, definition in enumerate(DEFINITIONS)
+    for place, dtype in enumerate(("f4", "f8"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("definition", "dtype"), EVERY)
 @pytest.mark.parametrize("shape", [(5, 40), (300, 70)], ids=str)
 def test_every_metric(definition: Any, dtype: str, shape: tuple[int, int]) -> None:
     random = np.random.default_rng(4)
